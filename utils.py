@@ -1,0 +1,968 @@
+"""What the four scripts share: faces, splits, experiment folders, training, progress.
+
+Read the scripts first (train_cae.py, augment.py, train_classifier.py, evaluate.py); come here when one of them
+calls something you want to look up. The parts, in order: errors, faces, splits, experiments, artifacts, TensorFlow,
+training, tasks in worker processes, the command line.
+"""
+
+import argparse
+import collections
+import contextlib
+import csv
+import functools
+import hashlib
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import warnings
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent
+EMOTIONS = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral", "SA": "sadness",
+            "SU": "surprise"}
+SIDE = 48  # pixels; the paper's face size
+BATCH = 4  # faces; the paper's batch size, for the autoencoder and the classifier alike
+STEPS_PER_LOOK = 100  # optimiser steps between two looks at validation, in holdout and loso
+CROP = (50, 65, 161)  # x, y, side in pixels: where the Haar cascade finds JAFFE's faces
+STAND_IN_TAG = "drawn stand-in face, not a photograph"  # ImageDescription of every file data/standin.py writes
+
+JAFFE_MD5 = "fe13f3302eb9968ef04367456f665436"
+JAFFE_FACES = {"AN": 30, "DI": 29, "FE": 32, "HA": 31, "NE": 30, "SA": 31, "SU": 30,
+               "KA": 23, "KL": 22, "KM": 22, "KR": 20, "MK": 21, "NA": 21, "NM": 20, "TM": 21, "UY": 21, "YM": 22}
+JAFFE_SUBJECTS = set(JAFFE_FACES) - set(EMOTIONS)
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+class Problem(Exception):
+    """Something the user can put right: printed as one line on stderr, exit status 2, no traceback."""
+
+
+def shown(text):
+    """`text` (a file name, say: anybody's data) on one line of printable ASCII, fit for a terminal and for Markdown."""
+    text = str(text)
+    return text if re.fullmatch(r"[\w ./:,+~()-]*", text, re.ASCII) else re.sub(r"[`|<]", "?", ascii(text))
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def warn(text):
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------------- faces
+class Faces(NamedTuple):
+    """n faces with what is known of them, in the order of their names.
+
+    images: float32 (n, 48, 48, 1) in [0, 1]; names, subjects, emotions: str arrays (n,), emotions as codes (AN ... SU).
+    """
+
+    images: np.ndarray
+    names: np.ndarray
+    subjects: np.ndarray
+    emotions: np.ndarray
+
+    def take(self, rows):
+        """The faces at `rows`, an integer or boolean index, as a copy that holds no others."""
+        return Faces(*(array[rows] for array in self))
+
+
+class DataSet(NamedTuple):
+    """All faces of a data set, its name, whether they are drawn, and what is odd about them (`notes`, printable)."""
+
+    faces: Faces
+    name: str
+    stand_in: bool
+    notes: list
+
+
+IMAGE_SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
+JAFFE_NAME = re.compile(r"([\w-]+)\.([A-Za-z]{2})(\d+)(?:\.\d+)?\.\w+")  # KA.AN1.39.tiff, 017.HA1.png
+MAX_ARCHIVE_ENTRIES = 50_000
+MAX_FILE_BYTES = 64 * 2**20
+
+
+def default_data():
+    """JAFFE where data/README.md says to put it, else the drawn stand-in."""
+    for path in (ROOT / "data" / "jaffe", ROOT / "data" / "jaffe.zip"):
+        if path.exists():
+            return path
+    return ROOT / "data" / "standin"
+
+
+def load_faces(path, crop=CROP):
+    """Read a folder in JAFFE naming, a zip of one, or a CSV manifest `file,subject,emotion` as a `DataSet`.
+
+    crop is (x, y, side) in pixels of the original image, or None for the whole image; the square is resized to
+    48 x 48, bilinear. Raises `Problem` for whatever cannot be read: nothing is skipped silently but files that are
+    no images, and those are counted in the notes.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            entries, skipped = folder_entries(path)
+        elif not path.exists():
+            raise Problem(f"{shown(path)}: no such file or folder; give --data a folder of faces, jaffe.zip or a CSV")
+        elif path.suffix.lower() == ".zip":
+            entries, skipped = zip_entries(path)
+        elif path.suffix.lower() == ".csv":
+            entries, skipped = manifest_entries(path)
+        else:
+            raise Problem(f"{shown(path)}: neither a folder, nor a .zip, nor a .csv manifest")
+        if not entries:
+            raise Problem(f"{shown(path)}: holds no TIFF, PNG or JPEG image; put the faces there or correct --data")
+        entries.sort(key=lambda entry: entry[0])  # the published split depends on the order of the names
+        images, drawn = [], 0
+        for name, _, _, read in entries:
+            image, is_drawn = read_face(name, read, crop)
+            images.append(image)
+            drawn += is_drawn
+    except OSError as error:
+        raise Problem(f"{shown(error.filename or path)}: {error.strerror or error}; check the path and its permissions")
+    names, subjects, emotions = (np.array([entry[k] for entry in entries]) for k in range(3))
+    faces = Faces(np.stack(images)[..., None], names, subjects, emotions)
+    is_jaffe = not drawn and set(subjects) <= JAFFE_SUBJECTS
+    name = "standin" if drawn else "jaffe" if is_jaffe else re.sub(r"[^\w-]+", "-", path.resolve().stem) or "faces"
+    notes = [f"{skipped} files that are no images were skipped"] if skipped else []
+    return DataSet(faces, name, bool(drawn), notes + oddities(path, faces, is_jaffe))
+
+
+def folder_entries(folder):
+    """Entries (name, subject, emotion, read) of the images in `folder` and the folders inside it, and the others' count."""
+    return parsed((file.name, functools.partial(read_file, file), file)
+                  for file in folder.rglob("*") if file.is_file())
+
+
+def read_file(file):
+    with open(file, "rb") as stream:
+        if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
+            raise Problem(f"{shown(file)}: over {MAX_FILE_BYTES >> 20} MiB, which no face image is; remove it")
+        return stream.read()
+
+
+def zip_entries(path):
+    """As `folder_entries`, from an archive that is never unpacked to disk: a member's folder has no effect."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise Problem(f"{shown(path)}: not a zip archive that can be read ({error}); download it again")
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) > MAX_ARCHIVE_ENTRIES:
+        raise Problem(f"{shown(path)}: {len(members)} files inside, more than {MAX_ARCHIVE_ENTRIES}; give a smaller archive")
+
+    def read(member):
+        if member.flag_bits & 1:
+            raise Problem(f"{shown(path)}: {shown(member.filename)} is encrypted; unpack it and give --data the folder")
+        if member.file_size > MAX_FILE_BYTES:
+            raise Problem(f"{shown(path)}: {shown(member.filename)} is over {MAX_FILE_BYTES >> 20} MiB; no face image is")
+        try:
+            return archive.read(member)
+        except Exception as error:  # a damaged archive fails in as many ways as there are compressors
+            raise Problem(f"{shown(path)}: {shown(member.filename)} cannot be unpacked ({error}); download it again")
+
+    entries, skipped = parsed((PurePosixPath(member.filename).name, functools.partial(read, member),
+                               f"{path}: {member.filename}") for member in members)
+    if set(entry[1] for entry in entries) <= JAFFE_SUBJECTS:
+        with open(path, "rb") as stream:
+            found = hashlib.file_digest(stream, "md5").hexdigest() if sys.version_info >= (3, 11) else \
+                hashlib.md5(stream.read()).hexdigest()
+        if found != JAFFE_MD5:
+            warn(f"{shown(path)}: MD5 {found}, but the official jaffe.zip has {JAFFE_MD5}: not the official archive")
+    return entries, skipped
+
+
+def parsed(files):
+    """Entries of the (name, read, place) in `files` whose names say subject and emotion; hidden and other files counted."""
+    entries, skipped, places = [], 0, {}
+    for name, read, place in files:
+        if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
+            skipped += 1
+            continue
+        match = JAFFE_NAME.fullmatch(name)
+        if not match or match[2].upper() not in EMOTIONS:
+            raise Problem(f"{shown(place)}: the name does not parse as SUBJECT.EMOTION+TAKE[.NUMBER].tiff with an emotion of "
+                          f"{' '.join(EMOTIONS)}; rename it, or list the faces in a CSV manifest file,subject,emotion")
+        if name in places:
+            raise Problem(f"{shown(place)}: a second file of that name, the first is {shown(places[name])}; remove one")
+        places[name] = place
+        entries.append((name, match[1], match[2].upper(), read))
+    return entries, skipped
+
+
+def manifest_entries(path):
+    """Entries of a UTF-8 CSV with the columns file, subject, emotion; files are relative to the manifest's folder."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_file(path).decode("utf-8-sig")), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Problem(f"{shown(path)}: not a UTF-8 CSV file ({shown(error)}); save it as one")
+    columns = {"file", "subject", "emotion"}
+    if not rows or not columns <= set(rows[0]):
+        raise Problem(f"{shown(path)}: needs a first line `file,subject,emotion` and a line for each face below it")
+    entries, seen = [], set()
+    for line, row in enumerate(rows, 2):
+        file, subject, emotion = ((row[column] or "").strip() for column in ("file", "subject", "emotion"))
+        if not re.fullmatch(r"[\w-]+", subject):
+            raise Problem(f"{shown(path)}, face {line - 1}: subject {shown(subject)} is not made of letters, digits, _ and -")
+        if emotion.upper() not in EMOTIONS:
+            raise Problem(f"{shown(path)}, face {line - 1}: emotion {shown(emotion)} is none of {' '.join(EMOTIONS)}")
+        place = path.parent / file
+        if not file or "\0" in file or not place.is_file():
+            raise Problem(f"{shown(path)}, face {line - 1}: no file {shown(place)}; files are sought beside the manifest")
+        if file in seen:
+            raise Problem(f"{shown(path)}, face {line - 1}: {shown(file)} stands there a second time; remove one of the lines")
+        seen.add(file)
+        entries.append((file, subject, emotion.upper(), functools.partial(read_file, place)))
+    return entries, 0
+
+
+def read_face(name, read, crop):
+    """One image as float32 (48, 48) in [0, 1], and whether it is a drawn stand-in."""
+    data = read()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow only warns of a decompression bomb and of damaged metadata
+            image = Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG"))
+            frames, drawn = getattr(image, "n_frames", 1), False
+            if image.format == "TIFF":
+                drawn = image.tag_v2.get(270) == STAND_IN_TAG
+            image.load()
+    except Exception as error:  # a damaged image fails in as many ways as there are decoders
+        raise Problem(f"{shown(name)}: cannot be read as an image ({shown(error)}); replace or remove the file")
+    if frames != 1:
+        raise Problem(f"{shown(name)}: holds {frames} pictures; save one of them as a file of its own")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.asarray(image).astype(np.float32) / 257)  # 65535 / 257 = 255
+    elif image.mode in ("I", "F"):
+        raise Problem(f"{shown(name)}: pixel mode {image.mode} has no fixed white; save it as 8-bit or 16-bit grey")
+    else:
+        image = image.convert("L")  # through the palette where there is one
+    if crop:
+        x, y, side = crop
+        if x + side > image.width or y + side > image.height:
+            raise Problem(f"{shown(name)}: {image.width} x {image.height} pixels, too small for the crop box "
+                          f"{x},{y},{side}; give --crop X,Y,SIDE, or --crop none for the whole image")
+        image = image.crop((x, y, x + side, y + side))
+    image = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32) / 255, drawn
+
+
+def oddities(path, faces, is_jaffe):
+    """What a reader of the results has to know of the faces; raises `Problem` where they allow no comparison at all."""
+    per_emotion = collections.Counter(faces.emotions.tolist())
+    per_subject = collections.Counter(faces.subjects.tolist())
+    if len(per_emotion) < 2:
+        raise Problem(f"{shown(path)}: all faces show {', '.join(per_emotion)}; a classifier needs at least two emotions")
+    if len(per_subject) < 2:
+        raise Problem(f"{shown(path)}: all faces are of subject {', '.join(per_subject)}; add a second person's faces")
+    notes = []
+    if is_jaffe:
+        for what, count in JAFFE_FACES.items():
+            found = per_emotion[what] + per_subject[what]
+            if found != count:
+                notes.append(f"THIS IS NOT THE WHOLE OF JAFFE: {found} faces of {what}, JAFFE has {count}")
+    seen = {}
+    for name, image in zip(faces.names, faces.images):
+        first = seen.setdefault(hashlib.sha256(image).digest(), name)
+        if first != name:
+            notes.append(f"{shown(name)} shows the same pixels as {shown(first)}: they can fall on two sides of a split")
+    posed = set(zip(faces.subjects, faces.emotions))
+    missing = [f"{shown(s)} {e}" for s in sorted(per_subject) for e in sorted(per_emotion) if (s, e) not in posed]
+    if missing:
+        notes.append(f"no face of {len(missing)} subject and emotion: {', '.join(missing[:8])}{' ...' * (len(missing) > 8)}")
+    return notes
+
+
+def fingerprint(faces):
+    """16 hexadecimal digits that change when a name, a label or a pixel of the cropped faces does."""
+    digest = hashlib.sha256(faces.images.tobytes())
+    for texts in faces[1:]:
+        digest.update("\0".join(texts.tolist()).encode())
+    return digest.hexdigest()[:16]
+
+
+def one_hot(codes, emotions):
+    """float32 (n, len(emotions)) from the emotion codes (n,)."""
+    return (np.asarray(codes)[:, None] == np.asarray(emotions)[None, :]).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------- splits
+class Split(NamedTuple):
+    """Row numbers of one run's training, validation and test faces; validation is empty in `published`."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def make_split(faces, protocol, run, seed, runs):
+    """The `Split` of one run. Raises `Problem` where there are too few faces for it."""
+    from sklearn.model_selection import train_test_split
+
+    rows = np.arange(len(faces.names))
+    try:
+        if protocol == "published":  # 80/20, one split for all runs, with the paper's random_state whatever the seed
+            train, test = train_test_split(rows, test_size=0.2, random_state=42, stratify=faces.emotions)
+            validation = rows[:0]  # the paper takes it after augmentation: see train_classifier.py
+        elif protocol == "holdout":
+            rest, test = train_test_split(rows, test_size=0.2, random_state=seed + run, stratify=faces.emotions)
+            train, validation = train_test_split(rest, test_size=0.25, random_state=seed + run,
+                                                 stratify=faces.emotions[rest])
+        else:  # loso: one subject tests, the next one (of those in order) validates, the others train
+            subjects = np.unique(faces.subjects)
+            if len(subjects) < 3:
+                raise ValueError("leaving one subject out needs three subjects or more")
+            left_out = np.arange(len(subjects))
+            if runs < len(subjects):
+                left_out = np.sort(np.random.default_rng(seed).choice(left_out, runs, replace=False))
+            subject = left_out[run]
+            test = np.flatnonzero(faces.subjects == subjects[subject])
+            validation = np.flatnonzero(faces.subjects == subjects[(subject + 1) % len(subjects)])
+            train = np.setdiff1d(rows, np.concatenate([test, validation]))
+            if set(faces.emotions[train]) != set(faces.emotions):
+                raise ValueError(f"without {subjects[subject]} and the next subject an emotion has no face left to train on")
+    except ValueError as error:
+        counts = ", ".join(f"{emotion} {n}" for emotion, n in sorted(collections.Counter(faces.emotions.tolist()).items()))
+        raise Problem(f"these faces ({counts}) cannot be split for {protocol}: {shown(error)}; add faces or drop the emotion")
+    return Split(train, validation, test)
+
+
+# ---------------------------------------------------------------------------------------------------- experiments
+# What defines an experiment, with the paper's values (None: not used). Only train_cae.py sets them.
+DEFAULTS = {
+    "published": {"runs": 5, "latent": 32, "cae_epochs": 80, "pair_epochs": 8, "classifier_epochs": 80, "steps": None,
+                  "patience": 5, "real_share": None, "keep": "last"},
+    "holdout": {"runs": 10, "latent": 32, "cae_epochs": 80, "pair_epochs": 8, "classifier_epochs": None, "steps": 4000,
+                "patience": None, "real_share": 0.5, "keep": "best-loss"},
+    "loso": {"runs": None, "latent": 32, "cae_epochs": 80, "pair_epochs": 8, "classifier_epochs": None, "steps": 4000,
+             "patience": None, "real_share": 0.5, "keep": "best-loss"},
+}
+UNNAMED = {"runs", "seed"}  # settings that an experiment's folder does not carry in its name
+
+
+def versions():
+    """What the bytes of a result depend on beside the code: Python and the packages."""
+    packages = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn", "scipy", "joblib")
+    return {"python": platform.python_version(), **{package: importlib.metadata.version(package) for package in packages}}
+
+
+def code_fingerprint():
+    """16 hexadecimal digits that change when a script that makes artifacts does."""
+    files = ("utils.py", "train_cae.py", "augment.py", "train_classifier.py")
+    return hashlib.sha256(b"".join((ROOT / file).read_bytes() for file in files)).hexdigest()[:16]
+
+
+def spelled(value):
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def create_experiment(data, protocol, given, results, crop=CROP):
+    """Make results/<dataset>-<protocol>[-<settings other than the protocol's>]/, or open it if it is there.
+
+    given: the settings asked for on the command line, by name; the others keep what the folder has, or the protocol's
+    defaults. Raises `Problem` if the folder holds an experiment with other faces or other settings.
+    """
+    path = Path(data or default_data())
+    if data is None and not path.exists():
+        import runpy  # the stand-in is drawn by its own script, once
+
+        runpy.run_path(str(ROOT / "data" / "standin.py"))["draw_all"](path)
+    data_set = load_faces(path, crop)
+    faces = data_set.faces
+    subjects = len(np.unique(faces.subjects))
+    settings = {"seed": 0, **DEFAULTS[protocol]}
+    unused = sorted(name for name in given if settings.get(name, 0) is None and name not in ("runs", "real_share"))
+    if unused:
+        raise Problem(f"--{unused[0].replace('_', '-')} has no effect in the protocol {protocol}; leave it out")
+    settings["runs"] = settings["runs"] or subjects
+    if protocol == "loso" and given.get("runs", 0) > subjects:
+        raise Problem(f"--runs {given['runs']}: only {subjects} subjects to leave out; give at most that many")
+    special = {name: value for name, value in given.items() if settings[name] != value and name not in UNNAMED}
+    name = "-".join([data_set.name, protocol] + [f"{key.replace('_', '-')}-{spelled(value)}" for key, value in special.items()]
+                    + ["crop-" + ("none" if crop is None else "-".join(map(str, crop)))] * (crop != CROP))
+    settings.update(given)
+    folder = Path(results) / name
+    description = {
+        "format": 1,
+        "dataset": {"name": data_set.name, "path": str(path.resolve()), "faces": len(faces.names), "stand_in": data_set.stand_in,
+                    "fingerprint": fingerprint(faces), "crop": None if crop is None else list(crop),
+                    "subjects": subjects, "emotions": sorted(set(faces.emotions.tolist())), "notes": data_set.notes},
+        "protocol": protocol, "settings": settings, "special": sorted(special),
+        "versions": versions(), "code": code_fingerprint(),
+    }
+    for run in range(settings["runs"]):  # splits that cannot be made are refused before anything is written
+        make_split(faces, protocol, run, settings["seed"], settings["runs"])
+    if (folder / "experiment.json").exists():
+        there = read_experiment(folder)
+        if there["dataset"]["fingerprint"] != description["dataset"]["fingerprint"]:
+            raise Problem(f"{shown(folder)}: began with other faces (fingerprint {there['dataset']['fingerprint']}, now "
+                          f"{description['dataset']['fingerprint']}); give --results another folder, or remove this one")
+        for key, value in there["settings"].items():
+            if given.get(key, value) != value:
+                raise Problem(f"{shown(folder)}: began with {key.replace('_', ' ')} {spelled(value)}, now "
+                              f"{spelled(given[key])} is asked for; give --results another folder, or remove this one")
+        if there["dataset"]["path"] != description["dataset"]["path"]:  # the same faces, moved
+            there["dataset"]["path"] = description["dataset"]["path"]
+            write_json(folder / "experiment.json", {key: there[key] for key in description})
+        description = there
+    else:
+        make_folder(folder)
+        write_json(folder / "experiment.json", description)
+    return {**description, "folder": folder}, data_set
+
+
+def read_experiment(folder):
+    """experiment.json of `folder` as a dict with the folder itself under "folder". Raises `Problem` if it is none."""
+    folder = Path(folder)
+    file = folder / "experiment.json"
+    if not file.is_file():
+        raise Problem(f"{shown(folder)}: holds no experiment.json, so it is no experiment; train_cae.py makes one")
+    try:
+        experiment = json.loads(file.read_text("utf-8"))
+        settings, dataset = experiment["settings"], experiment["dataset"]
+        sound = (experiment["format"] == 1 and experiment["protocol"] in DEFAULTS
+                 and set(settings) == {"seed", *DEFAULTS["published"]}
+                 and all(type(settings[key]) is int and settings[key] >= low for key, low in
+                         (("runs", 1), ("seed", 0), ("latent", 1), ("cae_epochs", 1), ("pair_epochs", 1)))
+                 and all(isinstance(dataset[key], kind) for key, kind in
+                         (("name", str), ("path", str), ("faces", int), ("stand_in", bool), ("fingerprint", str),
+                          ("emotions", list), ("notes", list)))
+                 and set(dataset["emotions"]) <= set(EMOTIONS) and isinstance(experiment["versions"], dict)
+                 and isinstance(experiment["special"], list) and isinstance(experiment["code"], str)
+                 and (dataset["crop"] is None or len(dataset["crop"]) == 3))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Problem(f"{shown(file)}: damaged ({type(error).__name__}: {shown(error)}); restore it, or remove the folder "
+                      f"and begin again with train_cae.py")
+    if not sound:
+        raise Problem(f"{shown(file)}: not an experiment of this version; remove the folder and begin again with train_cae.py")
+    return {**experiment, "folder": folder}
+
+
+def changes(experiment):
+    """What changed since the experiment began and can change its bytes: printable sentences."""
+    now = versions()
+    notes = [f"{package} was {was} when the experiment began and is {now.get(package)} now"
+             for package, was in experiment["versions"].items() if now.get(package) != was]
+    if experiment["code"] != code_fingerprint():
+        notes.append("the scripts have changed since the experiment began")
+    return notes
+
+
+def identity(experiment):
+    """16 hexadecimal digits for the faces, protocol and settings of an experiment: every artifact carries them."""
+    parts = [experiment["dataset"]["fingerprint"], experiment["protocol"], experiment["settings"]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def experiment_faces(experiment):
+    """All faces of an experiment, test faces too: for evaluate.py alone. Raises `Problem` if they changed."""
+    dataset = experiment["dataset"]
+    faces = load_faces(dataset["path"], dataset["crop"] and tuple(dataset["crop"])).faces
+    if fingerprint(faces) != dataset["fingerprint"]:
+        raise Problem(f"{shown(dataset['path'])}: its faces have changed since {shown(experiment['folder'])} began; restore "
+                      f"them, or begin another experiment with train_cae.py --results")
+    return faces
+
+
+def experiment_split(experiment, faces, run):
+    settings = experiment["settings"]
+    return make_split(faces, experiment["protocol"], run, settings["seed"], settings["runs"])
+
+
+def training_faces(experiment):
+    """A function of a run's number that gives (training faces, validation faces): copies without the run's test faces."""
+    faces = experiment_faces(experiment)
+
+    def of_run(run):
+        split = experiment_split(experiment, faces, run)
+        if set(split.test) & {*split.train, *split.validation}:  # fails closed: no split, no faces
+            raise Problem(f"run {run}: a test face is among the training faces; this is a defect of make_split")
+        return faces.take(split.train), faces.take(split.validation)
+
+    return of_run
+
+
+def run_folder(experiment, run):
+    return experiment["folder"] / f"run-{run:02d}"
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Keep a second process out of the experiment in `folder`; the lock goes with the process, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        stream = open(Path(folder) / ".lock", "a+", encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"{shown(folder)}: cannot be written to ({error.strerror}); choose another folder with --results")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise Problem(f"{shown(folder)}: {shown(stream.read(200).strip()) or 'another process'} is at work there; "
+                          f"wait for it to end, or stop it")
+        stream.truncate(0)
+        stream.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {socket.gethostname()},")
+        stream.flush()
+        for leftover in Path(folder).rglob(".*.part"):  # of a process that was killed while writing
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+# ---------------------------------------------------------------------------------------------------- artifacts
+def make_folder(folder):
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"{shown(folder)}: cannot be made ({error.strerror}); choose another folder with --results")
+
+
+def write_bytes(path, data):
+    """Write a file so that it is there whole or not at all: temporary file, fsync, rename."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            with open(part, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(part, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        if os.name == "posix":  # the rename itself reaches the disk with the folder
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    except OSError as error:
+        raise Problem(f"{shown(path)}: cannot be written ({error.strerror}); what was finished before is kept: make room or "
+                      f"give access, and run the same command again")
+
+
+def write_text(path, text):
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path, value):
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def repacked(data, provenance):
+    """The zip archive `data` (.npz, .keras) with provenance.json added and its clock times removed: same input, same bytes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            member = old.read(name)
+            if name == "metadata.json":  # Keras writes the date there
+                member = json.dumps({**json.loads(member), "date_saved": ""}).encode()
+            new.writestr(zipfile.ZipInfo(name), member)
+        new.writestr(zipfile.ZipInfo("provenance.json"), json.dumps(provenance, indent=1))
+    return packed.getvalue()
+
+
+def write_arrays(path, provenance, **arrays):
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    write_bytes(path, repacked(stream.getvalue(), provenance))
+
+
+def read_arrays(path):
+    """The arrays of an .npz by name, nothing executed. Raises `Problem` if it is damaged."""
+    with damaged(path), np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files if not name.endswith(".json")}
+
+
+def write_model(path, provenance, model):
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+        write_bytes(path, repacked((Path(folder) / "model.keras").read_bytes(), provenance))
+
+
+def read_weights(path, model):
+    """Fill `model` from a .keras file: its numbers are read, its description of layers is not, so no code comes with it."""
+    with damaged(path):
+        model.load_weights(path)
+    return model.get_weights()
+
+
+@contextlib.contextmanager
+def damaged(path):
+    try:
+        yield
+    except FileNotFoundError:
+        raise Problem(f"{shown(path)}: not there; run the scripts in sequence: train_cae, augment, train_classifier, evaluate")
+    except Exception as error:  # h5py, zlib, zipfile, numpy and json all have their own
+        raise Problem(f"{shown(path)}: damaged ({shown(str(error).splitlines()[0] if str(error) else type(error).__name__)}); "
+                      f"remove it and run the script that makes it again")
+
+
+def provenance(experiment, made_from=(), **settings):
+    """What an artifact is made from: it is stored in the artifact, and the artifact made again when it changes."""
+    return {"experiment": identity(experiment), "made_from": {path.name: file_digest(path) for path in made_from}, **settings}
+
+
+def file_digest(path):
+    with damaged(path):
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def read_provenance(path):
+    with damaged(path), zipfile.ZipFile(path) as archive:
+        found = json.loads(archive.read("provenance.json"))
+        if archive.testzip() is not None or not isinstance(found, dict):
+            raise ValueError("bad checksum")
+    return found
+
+
+def finished(path, expected):
+    """Whether the artifact at `path` is there, whole, and made from what it would be made from now."""
+    if not path.exists():
+        return False
+    found = read_provenance(path)
+    if found.get("experiment") != expected["experiment"]:
+        raise Problem(f"{shown(path)}: belongs to another experiment; remove it, and run the same command again")
+    for key in sorted(set(expected) - {"made_from"}):
+        if found.get(key) != expected[key]:
+            raise Problem(f"{shown(path)}: made with {key.replace('_', ' ')} {shown(found.get(key))}, now {shown(expected[key])} is "
+                          f"asked for; remove the run-*/{path.name} to make them anew, or use another experiment")
+    return found["made_from"] == expected["made_from"]  # else its inputs are newer: it is made again
+
+
+# ---------------------------------------------------------------------------------------------------- TensorFlow
+parallel_operations = 2  # operations side by side; set to 1 in worker processes, of which there is one per core
+
+
+@functools.cache
+def tensorflow():
+    """TensorFlow, imported late (it takes seconds; a wrong option should not), quietly, deterministic, one thread per operation.
+
+    One thread per operation gives the same bytes on any number of cores: sums are never cut up differently. Two
+    operations side by side (a convolution's two gradients) change nothing in the numbers and train the CAE in 2/3 of the time.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    with silenced_stderr():
+        import tensorflow as tf
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(min(parallel_operations, cores()))
+    tf.config.experimental.enable_op_determinism()
+    return tf
+
+
+@contextlib.contextmanager
+def silenced_stderr():
+    """TensorFlow's C++ announces oneDNN and missing GPUs on the file descriptor itself, before its log level applies."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+# ---------------------------------------------------------------------------------------------------- training
+def initial_weights(build, arguments, seed):
+    """The weights (list of float32 arrays) that `build(*arguments)` starts from with `seed`, whatever ran before."""
+    tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    return build(*arguments).get_weights()
+
+
+@functools.lru_cache(maxsize=4)
+def compiled(build, arguments, loss):
+    """(model, optimizer, train, validate) for `build(*arguments)`, traced once per process and used for every training.
+
+    train(x, y, rows) takes one Adam step for each row of `rows`, int32 (steps, 4), the whole loop inside one graph: at
+    four faces a step, a Python call for every step costs more than the step (measured: 4.0 ms against 1.2 ms for LeNet-5,
+    21 ms against 15 ms for the autoencoder). XLA (`jit_compile`) was tried and is slower for both on a CPU.
+    """
+    tf = tensorflow()
+    import keras
+
+    model = build(*arguments)
+    optimizer = keras.optimizers.Adam()  # Keras's defaults, as in the paper
+    optimizer.build(model.trainable_variables)
+    per_pixel = {"mse": keras.losses.mean_squared_error, "crossentropy": keras.losses.categorical_crossentropy}[loss]
+    images = tf.TensorSpec((None, SIDE, SIDE, 1), tf.float32)
+    targets = tf.TensorSpec((None, *model.output_shape[1:]), tf.float32)
+
+    def losses(y, predicted):
+        values = per_pixel(y, predicted)
+        return tf.reduce_mean(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
+
+    @tf.function(input_signature=[images, targets, tf.TensorSpec((None, BATCH), tf.int32)])
+    def train(x, y, rows):
+        total, count = 0.0, 0.0
+        for step in tf.range(tf.shape(rows)[0]):
+            chosen = rows[step]
+            present = tf.cast(chosen >= 0, tf.float32)  # the last batch of an epoch is padded with -1
+            chosen = tf.maximum(chosen, 0)
+            with tf.GradientTape() as tape:
+                values = losses(tf.gather(y, chosen), model(tf.gather(x, chosen), training=True))
+                loss_sum = tf.reduce_sum(values * present)
+                mean = loss_sum / tf.reduce_sum(present)
+            optimizer.apply(tape.gradient(mean, model.trainable_variables), model.trainable_variables)
+            total += loss_sum
+            count += tf.reduce_sum(present)
+        return total / count
+
+    @tf.function(input_signature=[images, targets])
+    def validate(x, y):
+        predicted = model(x, training=False)
+        return losses(y, predicted), predicted
+
+    return model, optimizer, train, validate
+
+
+def in_chunks(function, *arrays, size=256):
+    """function(*arrays) computed for `size` rows at a time, which bounds the memory; the outputs joined as numpy arrays."""
+    parts = [function(*(array[start:start + size] for array in arrays)) for start in range(0, len(arrays[0]), size)]
+    if isinstance(parts[0], tuple):
+        return tuple(np.concatenate([np.asarray(part[k]) for part in parts]) for k in range(len(parts[0])))
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def epoch_rows(order):
+    """int32 (steps, 4) batches of the row numbers in `order`, the last one padded with -1."""
+    order = np.asarray(order, np.int32)
+    return np.concatenate([order, np.full(-len(order) % BATCH, -1, np.int32)]).reshape(-1, BATCH)
+
+
+def fit(build, arguments, loss, start, train, rows_of, rounds, validation, patience=None, keep="last", checkpoint=None,
+        report=lambda fraction: None):
+    """Train with Adam, from the weights `start`, for `rounds` rounds; return (weights, history).
+
+    train, validation: (x, y) float32 arrays; rows_of(round): int32 (steps, 4), that round's batches as rows of x;
+    patience: stop after so many rounds without a lower validation loss (as keras.callbacks.EarlyStopping does), None
+    for never; keep: "last", "best-loss" or "best-accuracy" (on validation). history: dict of lists, one value a round.
+    checkpoint: a file that is written now and then and taken up again, so that a killed training goes on with the same
+    bytes; it is removed by the caller once the result is safe. report is told the fraction done.
+    """
+    tf = tensorflow()
+    model, optimizer, train_round, validate = compiled(build, arguments, loss)
+    model.set_weights(start)
+    for variable in optimizer.variables:
+        if variable.path != optimizer.learning_rate.path:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+    history = {"loss": [], "validation_loss": [], "validation_accuracy": []}
+    kept, kept_score, waited = start, math.inf, 0
+    if checkpoint and checkpoint.exists():
+        with contextlib.suppress(Problem):  # a checkpoint that cannot be read costs time, not the result
+            stored = read_arrays(checkpoint)
+            n, m = len(start), len(optimizer.variables)
+            model.set_weights([stored[f"w{k}"] for k in range(n)])
+            for k, variable in enumerate(optimizer.variables):
+                variable.assign(stored[f"o{k}"])
+            kept = [stored[f"k{k}"] for k in range(n)]
+            history = json.loads(str(stored["history"]))
+            kept_score, waited = float(stored["kept_score"]), int(stored["waited"])
+    x, y = (tf.constant(array) for array in train)
+    saved = time.monotonic()
+    while len(history["loss"]) < rounds and (patience is None or waited < patience):
+        round_number = len(history["loss"])
+        history["loss"].append(float(train_round(x, y, tf.constant(rows_of(round_number)))))
+        losses, predicted = in_chunks(validate, *validation)
+        history["validation_loss"].append(float(losses.mean(dtype=np.float64)))
+        if loss == "crossentropy":
+            right = predicted.argmax(1) == validation[1].argmax(1)
+            history["validation_accuracy"].append(float(right.mean()))
+        waited = 0 if history["validation_loss"][-1] < min(history["validation_loss"][:-1], default=math.inf) else waited + 1
+        score = -history["validation_accuracy"][-1] if keep == "best-accuracy" else history["validation_loss"][-1]
+        if keep == "last" or score < kept_score:
+            kept, kept_score = model.get_weights() if keep != "last" else kept, score
+        report((round_number + 1) / rounds)
+        if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            write_arrays(checkpoint, {}, **{f"w{k}": w for k, w in enumerate(model.get_weights())},
+                         **{f"o{k}": v.numpy() for k, v in enumerate(optimizer.variables)},
+                         **{f"k{k}": w for k, w in enumerate(kept)},
+                         history=json.dumps(history), kept_score=kept_score, waited=waited)
+            saved = time.monotonic()
+    report(1.0)
+    return model.get_weights() if keep == "last" else kept, history
+
+
+CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS", 20))
+
+
+# ---------------------------------------------------------------------------------------------------- tasks
+def run_tasks(function, tasks, label, jobs, costs=None):
+    """Yield (number of the task, function(**task(), report=...)) as they finish, on `jobs` worker processes.
+
+    tasks: functions that make the arguments when their turn comes, so that the memory holds those of a few tasks only.
+    Prints one line of progress with an estimate of what is left; on a terminal it is rewritten in place. costs: what the
+    tasks take, in any unit. An error in a worker is raised here; what was yielded before is the caller's to keep.
+    """
+    if not tasks:
+        return
+    costs = np.ones(len(tasks)) if costs is None else np.asarray(costs, float)
+    jobs = min(jobs, len(tasks))
+    with tempfile.TemporaryDirectory() as folder:
+        board_file = Path(folder) / "progress"  # a fraction for each task, shared with the workers through the file
+        np.zeros(len(tasks)).tofile(board_file)
+        board = np.memmap(board_file, float, "r+")
+        with progress_line(label, board, costs):
+            if jobs == 1:
+                for number, task in enumerate(tasks):
+                    yield perform(function, task(), number, board_file)
+                    board[number] = 1
+            else:
+                import joblib
+
+                with joblib.parallel_config("loky", inner_max_num_threads=1):
+                    parallel = joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+                    for number, result in parallel(joblib.delayed(worker)(function, task(), number, board_file)
+                                                   for number, task in enumerate(tasks)):
+                        board[number] = 1
+                        yield number, result
+
+
+def worker(*arguments):
+    """`perform` in a worker process: one of several, so one core is its own."""
+    global parallel_operations
+    parallel_operations = 1
+    return perform(*arguments)
+
+
+def perform(function, task, number, board_file):
+    board = np.memmap(board_file, float, "r+")
+
+    def report(fraction):
+        board[number] = fraction
+
+    return number, function(**task, report=report)
+
+
+@contextlib.contextmanager
+def progress_line(label, board, costs):
+    """Print how far the tasks on `board` are: every second on a terminal, every quarter of a minute to a file."""
+    began, terminal, ended = time.monotonic(), sys.stdout.isatty(), threading.Event()
+
+    def line():
+        done, seconds = float(board @ costs / costs.sum()), time.monotonic() - began
+        left = f", about {duration(seconds / done - seconds)} left" if 0.02 < done < 1 and seconds > 3 else ""
+        return f"{label}: {int((board >= 1).sum())} of {len(board)}, {done:4.0%} after {duration(seconds)}{left}"
+
+    def watch():
+        while not ended.wait(1 if terminal else 15):
+            print("\r\x1b[K" + line() if terminal else line(), end="" if terminal else "\n", flush=True)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        print(("\r\x1b[K" if terminal else "") + line(), flush=True)
+
+
+def duration(seconds):
+    seconds = max(0, round(seconds))
+    return f"{seconds} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+# ---------------------------------------------------------------------------------------------------- command line
+def run_script(main):
+    """main() with its errors told as a person would: one line on stderr, exit status 2; 130 after Ctrl-C."""
+
+    def stop(signum, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        main()
+    except Problem as problem:
+        print(f"{Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"{Path(sys.argv[0]).name}: {shown(error.filename or '')}: {error.strerror or error}; what was finished before is "
+              f"kept: put it right and run the same command again", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{Path(sys.argv[0]).name}: interrupted; finished files are kept, the same command goes on from there",
+              file=sys.stderr)
+        sys.exit(130)
+
+
+def parser(docstring, experiment=True):
+    """An argument parser whose --help is the script's docstring."""
+    result = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
+
+    def refuse(message):  # argparse would print the usage before it
+        raise Problem(f"{shown(message)}; see --help")
+
+    result.error = refuse
+    if experiment:
+        result.add_argument("experiment", nargs="?", metavar="EXPERIMENT", type=Path,
+                            help="its folder (default: results/jaffe-published if JAFFE is in data/, else results/standin-published)")
+    result.add_argument("--jobs", type=whole(1), default=cores(), metavar="N",
+                        help="worker processes (default: one per core, here %(default)s); the results do not depend on it")
+    return result
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_experiment(path):
+    """The experiment at `path`, or the default one, with what changed since it began said on stderr."""
+    dataset = "standin" if default_data().name == "standin" else "jaffe"
+    experiment = read_experiment(path or ROOT / "results" / f"{dataset}-published")
+    for note in changes(experiment):
+        warn(note)
+    return experiment
+
+
+def label_of(experiment):
+    """The data set's name, with what it is where it is not real."""
+    dataset = experiment["dataset"]
+    return "drawn stand-in faces (not JAFFE)" if dataset["stand_in"] else \
+        "JAFFE" if dataset["name"] == "jaffe" else shown(dataset["name"])
+
+
+def whole(low, high=10**6):
+    """argparse type: a whole number from `low` to `high`."""
+
+    def read(text):
+        value = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else -1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def shown_path(path):
+    """`path` as one would type it from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
