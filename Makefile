@@ -8,16 +8,30 @@ PYTHON ?= python3
 RUNS ?= 10
 RESULTS ?= results
 DATA ?=
-SOURCE := $(if $(DATA),--data "$(DATA)")
 PY := .venv/bin/python
+SHELL := /bin/bash -o pipefail
 
 .PHONY: reproduce test study clean
 
 reproduce: .venv/installed
-	@$(PY) train_cae.py $(SOURCE) --results "$(RESULTS)" | tee .venv/last
-	@$(PY) augment.py "$$(sed -n 's/^experiment: //p' .venv/last)"
-	@$(PY) train_classifier.py "$$(sed -n 's/^experiment: //p' .venv/last)"
-	@$(PY) evaluate.py "$$(sed -n 's/^experiment: //p' .venv/last)"
+	$(PY) train_cae.py
+	$(PY) augment.py
+	$(PY) train_classifier.py
+	$(PY) evaluate.py
+
+# Ten minutes per run on one core, summed over the three protocols, as measured on the stand-in.
+study: .venv/installed
+	@echo "every arm, three protocols, $(RUNS) runs each: about $$(( $(RUNS) * 10 / $$(nproc) )) minutes on the $$(nproc) cores here,"
+	@echo "and $$(( $(RUNS) * 8 / 10 + 1 )) GB in $(RESULTS)/; interrupt it when you like, the same command goes on from there"
+	@rm -f .venv/study
+	@for protocol in published holdout loso; do \
+	  echo "== $$protocol" && \
+	  $(PY) train_cae.py $(if $(DATA),--data "$(DATA)") --results "$(RESULTS)" --protocol $$protocol --runs $(RUNS) --scope both | tee .venv/last && \
+	  experiment="$$(sed -n 's/^experiment: //p' .venv/last)" && \
+	  $(PY) augment.py "$$experiment" --methods all && \
+	  $(PY) train_classifier.py "$$experiment" && echo "$$experiment" >> .venv/study || exit; \
+	done
+	@mapfile -t experiments < .venv/study && $(PY) evaluate.py "$${experiments[@]}"
 
 test: .venv/installed-tests
 	$(PY) -m pytest tests

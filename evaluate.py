@@ -15,14 +15,13 @@ Intervals are 95 % intervals of the mean gain: see `gain_interval`.
 import collections
 import csv
 import io
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 
 import utils
-from augment import METHODS, ONE_FOR_ONE, read_settings
+from augment import read_settings
 from train_cae import build_cae
 from train_classifier import arms_made, build_lenet5
 
@@ -418,7 +417,8 @@ class Figures:
 
 def draw(experiment, metrics, faces, folder):
     """All figures of an experiment into `folder`; returns [(file, caption)]."""
-    figures = Figures(folder, source(metrics) + f", {metrics['runs']} runs" * (metrics["runs"] > 1))
+    faces_of = "DRAWN STAND-IN FACES, not JAFFE" if metrics["dataset"]["stand_in"] else source(metrics).split(",")[0]
+    figures = Figures(folder, f"{faces_of}; {metrics['protocol']}, {metrics['runs']} run{'s' * (metrics['runs'] > 1)}")
     split = utils.experiment_split(experiment, faces, 0)
     draw_emotions(figures, metrics, faces, split)
     draw_gains(figures, {"": metrics})
@@ -462,9 +462,9 @@ def draw_gains(figures, several):
         axes.plot(gain["mean"], place, MARKERS[k], color=COLOURS[k], ms=6, label=label if label and arm == rows[[r[0] for r in rows].index(label)][1] else None)
     axes.axvline(0, color="black", lw=0.8)
     axes.axvline(PAPER["gain_points"], color="#555555", lw=1, ls="--")
-    axes.text(PAPER["gain_points"], -0.75, "paper (JAFFE)", ha="center", va="bottom", fontsize=7, color="#555555")
+    axes.text(PAPER["gain_points"], -0.55, " paper (JAFFE)", va="center", fontsize=7, color="#555555")
     axes.set_yticks(range(len(rows)), [arm for _, arm, _ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.8)
+    axes.set_ylim(len(rows) - 0.4, -0.9)
     axes.set_xlabel("gain in accuracy over no augmentation, points (95 % interval)")
     if len(several) > 1:
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -547,15 +547,15 @@ def draw_cae_loss(figures, experiment):
         axes.plot(epochs, values.mean(0), color=colour, ls=style, label={"loss": "training", "validation_loss": "validation"}[key])
     axes.set_yscale("log")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("mean squared error, grey$^2$ (white = 1)")
+    axes.set_ylabel("mean squared error (white = 1)")
     axes.legend(frameon=False)
     figures.save(figure, "cae-loss.png", "Loss of the autoencoder: mean over runs, band from the lowest to the highest")
 
 
 def show_face(axes, image, title=""):
     axes.imshow(np.clip(np.squeeze(image), 0, 1), cmap="gray", vmin=0, vmax=1)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=7)
 
 

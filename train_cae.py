@@ -25,18 +25,18 @@ import utils
 
 
 def build_encoder(latent):
-    """Faces (n, 48, 48, 1) to latents (n, latent)."""
+    """Faces (n, 48, 48, 1) to latents (n, latent). Layers are named so that a file's bytes do not depend on what was built before."""
     utils.tensorflow()
     from keras import Sequential, layers
 
     return Sequential([
-        layers.Input((utils.SIDE, utils.SIDE, 1)),
-        layers.Conv2D(32, 3, strides=1, padding="same", activation="relu"),
-        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2D(64, 3, strides=1, padding="same", activation="relu"),
-        layers.Flatten(),
-        layers.Dense(latent),
+        layers.Input((utils.SIDE, utils.SIDE, 1), name="face"),
+        layers.Conv2D(32, 3, strides=1, padding="same", activation="relu", name="conv1"),
+        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu", name="conv2"),
+        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu", name="conv3"),
+        layers.Conv2D(64, 3, strides=1, padding="same", activation="relu", name="conv4"),
+        layers.Flatten(name="flatten"),
+        layers.Dense(latent, name="latent"),
     ], name="encoder")
 
 
@@ -46,13 +46,13 @@ def build_decoder(latent):
     from keras import Sequential, layers
 
     return Sequential([
-        layers.Input((latent,)),
-        layers.Dense(12 * 12 * 64),
-        layers.Reshape((12, 12, 64)),
-        layers.Conv2DTranspose(64, 3, strides=1, padding="same", activation="relu"),
-        layers.Conv2DTranspose(64, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2DTranspose(1, 3, strides=1, padding="same", activation="relu"),
+        layers.Input((latent,), name="latent"),
+        layers.Dense(12 * 12 * 64, name="dense"),
+        layers.Reshape((12, 12, 64), name="reshape"),
+        layers.Conv2DTranspose(64, 3, strides=1, padding="same", activation="relu", name="deconv1"),
+        layers.Conv2DTranspose(64, 3, strides=2, padding="same", activation="relu", name="deconv2"),
+        layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu", name="deconv3"),
+        layers.Conv2DTranspose(1, 3, strides=1, padding="same", activation="relu", name="deconv4"),
     ], name="decoder")
 
 
@@ -63,7 +63,7 @@ def build_cae(latent=32):
         assert (encoder.count_params(), decoder.count_params()) == (387_616, 396_737)
     from keras import Sequential, layers
 
-    return Sequential([layers.Input((utils.SIDE, utils.SIDE, 1)), encoder, decoder], name="cae")
+    return Sequential([layers.Input((utils.SIDE, utils.SIDE, 1), name="face"), encoder, decoder], name="cae")
 
 
 def train_cae(train, validation, latent, epochs, seed, checkpoint=None, report=lambda fraction: None):

@@ -29,16 +29,16 @@ def build_lenet5(emotions=7):
     from keras import Sequential, layers
 
     model = Sequential([
-        layers.Input((utils.SIDE, utils.SIDE, 1)),
-        layers.Resizing(32, 32),  # bilinear
-        layers.Conv2D(6, 5, activation="relu"),
-        layers.AveragePooling2D(2),
-        layers.Conv2D(16, 5, activation="relu"),
-        layers.AveragePooling2D(2),
-        layers.Conv2D(120, 5, activation="relu"),
-        layers.Flatten(),
-        layers.Dense(84, activation="relu"),
-        layers.Dense(emotions, activation="softmax"),
+        layers.Input((utils.SIDE, utils.SIDE, 1), name="face"),
+        layers.Resizing(32, 32, name="resize"),  # bilinear
+        layers.Conv2D(6, 5, activation="relu", name="conv1"),
+        layers.AveragePooling2D(2, name="pool1"),
+        layers.Conv2D(16, 5, activation="relu", name="conv2"),
+        layers.AveragePooling2D(2, name="pool2"),
+        layers.Conv2D(120, 5, activation="relu", name="conv3"),
+        layers.Flatten(name="flatten"),
+        layers.Dense(84, activation="relu", name="dense"),
+        layers.Dense(emotions, activation="softmax", name="emotion"),
     ], name="lenet5")
     if emotions == 7:  # what the paper's layers add up to
         assert model.count_params() == 61_451

@@ -18,7 +18,6 @@ import math
 import os
 import platform
 import re
-import shutil
 import signal
 import socket
 import sys
@@ -56,7 +55,8 @@ class Problem(Exception):
 def shown(text):
     """`text` (a file name, say: anybody's data) on one line of printable ASCII, fit for a terminal and for Markdown."""
     text = str(text)
-    return text if re.fullmatch(r"[\w ./:,+~()-]*", text, re.ASCII) else re.sub(r"[`|<]", "?", ascii(text))
+    return text if re.fullmatch(r"[\w ./:;,=+~()-]*", text, re.ASCII) else \
+        re.sub(r"[`|<$\[]", lambda found: f"\\x{ord(found[0]):x}", ascii(text))
 
 
 def say(*words):
@@ -139,7 +139,9 @@ def load_faces(path, crop=CROP):
     names, subjects, emotions = (np.array([entry[k] for entry in entries]) for k in range(3))
     faces = Faces(np.stack(images)[..., None], names, subjects, emotions)
     is_jaffe = not drawn and set(subjects) <= JAFFE_SUBJECTS
-    name = "standin" if drawn else "jaffe" if is_jaffe else re.sub(r"[^\w-]+", "-", path.resolve().stem) or "faces"
+    stem = re.sub(r"[^\w-]+", "-", path.resolve().stem) or "faces"
+    stem += "-faces" * (stem.lower() in ("jaffe", "standin"))  # a folder's name makes no JAFFE
+    name = "standin" if drawn else "jaffe" if is_jaffe else stem
     notes = [f"{skipped} files that are no images were skipped"] if skipped else []
     return DataSet(faces, name, bool(drawn), notes + oddities(path, faces, is_jaffe))
 
@@ -161,8 +163,10 @@ def zip_entries(path):
     """As `folder_entries`, from an archive that is never unpacked to disk: a member's folder has no effect."""
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        raise Problem(f"{shown(path)}: not a zip archive that can be read ({error}); download it again")
+    except OSError:
+        raise
+    except Exception as error:  # a damaged index fails in many ways too
+        raise Problem(f"{shown(path)}: not a zip archive that can be read ({shown(error)}); download it again")
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) > MAX_ARCHIVE_ENTRIES:
         raise Problem(f"{shown(path)}: {len(members)} files inside, more than {MAX_ARCHIVE_ENTRIES}; give a smaller archive")
@@ -175,7 +179,7 @@ def zip_entries(path):
         try:
             return archive.read(member)
         except Exception as error:  # a damaged archive fails in as many ways as there are compressors
-            raise Problem(f"{shown(path)}: {shown(member.filename)} cannot be unpacked ({error}); download it again")
+            raise Problem(f"{shown(path)}: {shown(member.filename)} cannot be unpacked ({shown(error)}); download it again")
 
     entries, skipped = parsed((PurePosixPath(member.filename).name, functools.partial(read, member),
                                f"{path}: {member.filename}") for member in members)
@@ -217,13 +221,18 @@ def manifest_entries(path):
         raise Problem(f"{shown(path)}: needs a first line `file,subject,emotion` and a line for each face below it")
     entries, seen = [], set()
     for line, row in enumerate(rows, 2):
-        file, subject, emotion = ((row[column] or "").strip() for column in ("file", "subject", "emotion"))
+        if None in row or None in row.values():
+            raise Problem(f"{shown(path)}, face {line - 1}: {'more' if None in row else 'fewer'} columns than the first line has; "
+                          f"put a file name with a comma into double quotes")
+        file, subject, emotion = (row[column].strip() for column in ("file", "subject", "emotion"))
+        if re.search(r"[\0-\x1f\x7f]", file):
+            raise Problem(f"{shown(path)}, face {line - 1}: {shown(file)} has a control character in its name; rename the file")
         if not re.fullmatch(r"[\w-]+", subject):
             raise Problem(f"{shown(path)}, face {line - 1}: subject {shown(subject)} is not made of letters, digits, _ and -")
         if emotion.upper() not in EMOTIONS:
             raise Problem(f"{shown(path)}, face {line - 1}: emotion {shown(emotion)} is none of {' '.join(EMOTIONS)}")
         place = path.parent / file
-        if not file or "\0" in file or not place.is_file():
+        if not file or not place.is_file():
             raise Problem(f"{shown(path)}, face {line - 1}: no file {shown(place)}; files are sought beside the manifest")
         if file in seen:
             raise Problem(f"{shown(path)}, face {line - 1}: {shown(file)} stands there a second time; remove one of the lines")
@@ -243,16 +252,18 @@ def read_face(name, read, crop):
             if image.format == "TIFF":
                 drawn = image.tag_v2.get(270) == STAND_IN_TAG
             image.load()
+            grey = None if image.mode.startswith("I;16") or image.mode in ("I", "F") else \
+                image.convert("L")  # through the palette where there is one
     except Exception as error:  # a damaged image fails in as many ways as there are decoders
         raise Problem(f"{shown(name)}: cannot be read as an image ({shown(error)}); replace or remove the file")
     if frames != 1:
         raise Problem(f"{shown(name)}: holds {frames} pictures; save one of them as a file of its own")
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.asarray(image).astype(np.float32) / 257)  # 65535 / 257 = 255
-    elif image.mode in ("I", "F"):
+    elif grey is None:
         raise Problem(f"{shown(name)}: pixel mode {image.mode} has no fixed white; save it as 8-bit or 16-bit grey")
     else:
-        image = image.convert("L")  # through the palette where there is one
+        image = grey
     if crop:
         x, y, side = crop
         if x + side > image.width or y + side > image.height:
@@ -392,7 +403,8 @@ def create_experiment(data, protocol, given, results, crop=CROP):
         raise Problem(f"--{unused[0].replace('_', '-')} has no effect in the protocol {protocol}; leave it out")
     settings["runs"] = settings["runs"] or subjects
     if protocol == "loso" and given.get("runs", 0) > subjects:
-        raise Problem(f"--runs {given['runs']}: only {subjects} subjects to leave out; give at most that many")
+        warn(f"--runs {given['runs']}: there are only {subjects} subjects to leave out, so {subjects} runs")
+        given = {**given, "runs": subjects}
     special = {name: value for name, value in given.items() if settings[name] != value and name not in UNNAMED}
     name = "-".join([data_set.name, protocol] + [f"{key.replace('_', '-')}-{spelled(value)}" for key, value in special.items()]
                     + ["crop-" + ("none" if crop is None else "-".join(map(str, crop)))] * (crop != CROP))
@@ -435,18 +447,8 @@ def read_experiment(folder):
         raise Problem(f"{shown(folder)}: holds no experiment.json, so it is no experiment; train_cae.py makes one")
     try:
         experiment = json.loads(file.read_text("utf-8"))
-        settings, dataset = experiment["settings"], experiment["dataset"]
-        sound = (experiment["format"] == 1 and experiment["protocol"] in DEFAULTS
-                 and set(settings) == {"seed", *DEFAULTS["published"]}
-                 and all(type(settings[key]) is int and settings[key] >= low for key, low in
-                         (("runs", 1), ("seed", 0), ("latent", 1), ("cae_epochs", 1), ("pair_epochs", 1)))
-                 and all(isinstance(dataset[key], kind) for key, kind in
-                         (("name", str), ("path", str), ("faces", int), ("stand_in", bool), ("fingerprint", str),
-                          ("emotions", list), ("notes", list)))
-                 and set(dataset["emotions"]) <= set(EMOTIONS) and isinstance(experiment["versions"], dict)
-                 and isinstance(experiment["special"], list) and isinstance(experiment["code"], str)
-                 and (dataset["crop"] is None or len(dataset["crop"]) == 3))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        sound = experiment["format"] == 1 and is_sound(experiment)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Problem(f"{shown(file)}: damaged ({type(error).__name__}: {shown(error)}); restore it, or remove the folder "
                       f"and begin again with train_cae.py")
     if not sound:
@@ -454,10 +456,37 @@ def read_experiment(folder):
     return {**experiment, "folder": folder}
 
 
+def is_sound(experiment):
+    """Whether experiment.json has all that the scripts read, of the type and in the range that train_cae.py writes."""
+
+    def whole_numbers(values, low=1):
+        return all(type(value) is int and low <= value <= 10**6 for value in values)
+
+    settings, dataset, versions = experiment["settings"], experiment["dataset"], experiment["versions"]
+    defaults = DEFAULTS[experiment["protocol"]]
+    emotions, share, crop = dataset["emotions"], settings["real_share"], dataset["crop"]
+    texts = [dataset["name"], dataset["fingerprint"], experiment["code"], *dataset["notes"], *emotions, *experiment["special"],
+             *versions, *versions.values()]
+    return (set(settings) == {"seed", *defaults} and set(experiment["special"]) <= set(settings)
+            and all(type(value) is list for value in (dataset["notes"], emotions, experiment["special"]))
+            and all(type(text) is str and text.isprintable() for text in texts)
+            and type(dataset["path"]) is str and type(dataset["stand_in"]) is bool
+            and len(emotions) > 1 and emotions == sorted(set(emotions) & set(EMOTIONS))
+            and whole_numbers([dataset["faces"], dataset["subjects"]] + [settings[key] for key in (
+                "runs", "latent", "cae_epochs", "pair_epochs")])
+            and whole_numbers([settings["seed"]], low=0)
+            and all((settings[key] is None) == (defaults[key] is None) and whole_numbers([settings[key] or 1])
+                    for key in ("classifier_epochs", "steps"))
+            and whole_numbers([1 if settings["patience"] is None else settings["patience"]])
+            and (share is None or type(share) in (int, float) and 0 < share <= 1)
+            and settings["keep"] in ("last", "best-loss", "best-accuracy")
+            and (crop is None or type(crop) is list and len(crop) == 3 and whole_numbers(crop, low=0) and crop[2] > 0))
+
+
 def changes(experiment):
     """What changed since the experiment began and can change its bytes: printable sentences."""
     now = versions()
-    notes = [f"{package} was {was} when the experiment began and is {now.get(package)} now"
+    notes = [f"{shown(package)} was {shown(was)} when the experiment began and is {now.get(package)} now"
              for package, was in experiment["versions"].items() if now.get(package) != was]
     if experiment["code"] != code_fingerprint():
         notes.append("the scripts have changed since the experiment began")
@@ -521,11 +550,14 @@ def locked(folder):
             stream.seek(0)
             raise Problem(f"{shown(folder)}: {shown(stream.read(200).strip()) or 'another process'} is at work there; "
                           f"wait for it to end, or stop it")
-        stream.truncate(0)
-        stream.write(f"{Path(sys.argv[0]).name}, process {os.getpid()} on {socket.gethostname()},")
-        stream.flush()
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+            stream.truncate(0)
+            os.write(stream.fileno(), f"{Path(sys.argv[0]).name}, process {os.getpid()} on {socket.gethostname()},".encode())
         for leftover in Path(folder).rglob(".*.part"):  # of a process that was killed while writing
             leftover.unlink(missing_ok=True)
+        for leftover in Path(folder).rglob("*.checkpoint"):  # or after it
+            if leftover.with_suffix(".keras").exists():
+                leftover.unlink(missing_ok=True)
         yield
 
 
@@ -572,13 +604,16 @@ def write_json(path, value):
 
 
 def repacked(data, provenance):
-    """The zip archive `data` (.npz, .keras) with provenance.json added and its clock times removed: same input, same bytes."""
-    packed = io.BytesIO()
+    """The zip archive `data` (.npz, .keras) with provenance.json added and its clock times and addresses removed: same
+    input, same bytes."""
+    packed, numbers = io.BytesIO(), {}
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w") as new:
         for name in old.namelist():
             member = old.read(name)
             if name == "metadata.json":  # Keras writes the date there
                 member = json.dumps({**json.loads(member), "date_saved": ""}).encode()
+            if name == "config.json":  # and there the addresses of objects in memory
+                member = re.sub(rb'(?<="shared_object_id": )\d+', lambda found: b"%d" % numbers.setdefault(found[0], len(numbers)), member)
             new.writestr(zipfile.ZipInfo(name), member)
         new.writestr(zipfile.ZipInfo("provenance.json"), json.dumps(provenance, indent=1))
     return packed.getvalue()
@@ -591,9 +626,15 @@ def write_arrays(path, provenance, **arrays):
 
 
 def read_arrays(path):
-    """The arrays of an .npz by name, nothing executed. Raises `Problem` if it is damaged."""
+    """The arrays of an .npz by name, nothing executed. Raises `Problem` if it is damaged, also when it lacks a name asked for."""
+
+    class Arrays(dict):
+        def __missing__(self, name):
+            with damaged(path):
+                raise ValueError(f"holds no {name}")
+
     with damaged(path), np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files if not name.endswith(".json")}
+        return Arrays((name, stored[name]) for name in stored.files if not name.endswith(".json"))
 
 
 def write_model(path, provenance, model):
@@ -604,6 +645,7 @@ def write_model(path, provenance, model):
 
 def read_weights(path, model):
     """Fill `model` from a .keras file: its numbers are read, its description of layers is not, so no code comes with it."""
+    read_provenance(path)  # for the checksums, which h5py does not look at
     with damaged(path):
         model.load_weights(path)
     return model.get_weights()
@@ -621,7 +663,12 @@ def damaged(path):
 
 
 def provenance(experiment, made_from=(), **settings):
-    """What an artifact is made from: it is stored in the artifact, and the artifact made again when it changes."""
+    """What an artifact is made from: it is stored in the artifact, and the artifact made again when it changes.
+
+    Raises `Problem` if one of `made_from` is damaged or of another experiment (its CAE may have seen this one's test faces).
+    """
+    for path in made_from:
+        belongs(path, read_provenance(path), identity(experiment))
     return {"experiment": identity(experiment), "made_from": {path.name: file_digest(path) for path in made_from}, **settings}
 
 
@@ -633,9 +680,14 @@ def file_digest(path):
 def read_provenance(path):
     with damaged(path), zipfile.ZipFile(path) as archive:
         found = json.loads(archive.read("provenance.json"))
-        if archive.testzip() is not None or not isinstance(found, dict):
+        if archive.testzip() is not None or type(found) is not dict or type(found.get("made_from")) is not dict:
             raise ValueError("bad checksum")
     return found
+
+
+def belongs(path, found, experiment):
+    if found.get("experiment") != experiment:
+        raise Problem(f"{shown(path)}: belongs to another experiment; remove it and run the script that makes it again")
 
 
 def finished(path, expected):
@@ -643,8 +695,7 @@ def finished(path, expected):
     if not path.exists():
         return False
     found = read_provenance(path)
-    if found.get("experiment") != expected["experiment"]:
-        raise Problem(f"{shown(path)}: belongs to another experiment; remove it, and run the same command again")
+    belongs(path, found, expected["experiment"])
     for key in sorted(set(expected) - {"made_from"}):
         if found.get(key) != expected[key]:
             raise Problem(f"{shown(path)}: made with {key.replace('_', ' ')} {shown(found.get(key))}, now {shown(expected[key])} is "
@@ -699,25 +750,36 @@ def initial_weights(build, arguments, seed):
 
 @functools.lru_cache(maxsize=4)
 def compiled(build, arguments, loss):
-    """(model, optimizer, train, validate) for `build(*arguments)`, traced once per process and used for every training.
+    """(model, state, train, validate) for `build(*arguments)`, traced once per process and used for every training.
 
-    train(x, y, rows) takes one Adam step for each row of `rows`, int32 (steps, 4), the whole loop inside one graph: at
-    four faces a step, a Python call for every step costs more than the step (measured: 4.0 ms against 1.2 ms for LeNet-5,
-    21 ms against 15 ms for the autoencoder). XLA (`jit_compile`) was tried and is slower for both on a CPU.
+    train(x, y, rows) takes one Adam step for each row of `rows`, int32 (steps, 4), the whole loop inside one graph: at four
+    faces a step, Python and the many small operations of keras.optimizers.Adam cost more than the arithmetic. Measured
+    for LeNet-5 on one core, a step: `fit` 4.0 ms, this loop with Keras' Adam 1.4 ms, with TensorFlow's Adam kernel (the
+    same formula) 0.8 ms; for the autoencoder 21, 15 and 13 ms. XLA (`jit_compile`) for a step is no faster and compiles for
+    seconds; for the whole loop it is twenty times slower. state: the variables of Adam, all zero at the start.
     """
     tf = tensorflow()
     import keras
 
     model = build(*arguments)
-    optimizer = keras.optimizers.Adam()  # Keras's defaults, as in the paper
-    optimizer.build(model.trainable_variables)
+    variables = model.trainable_variables
     per_pixel = {"mse": keras.losses.mean_squared_error, "crossentropy": keras.losses.categorical_crossentropy}[loss]
     images = tf.TensorSpec((None, SIDE, SIDE, 1), tf.float32)
     targets = tf.TensorSpec((None, *model.output_shape[1:]), tf.float32)
+    steps_taken = tf.Variable(0.0)
+    first, second = ([tf.Variable(tf.zeros(v.shape)) for v in variables] for _ in range(2))  # Adam's two moments
 
     def losses(y, predicted):
         values = per_pixel(y, predicted)
         return tf.reduce_mean(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
+
+    def adam(gradients):
+        """Kingma and Ba, arXiv 1412.6980, with the defaults of Keras, which the paper uses."""
+        steps_taken.assign_add(1.0)
+        for variable, m, v, gradient in zip(variables, first, second, gradients):
+            tf.raw_ops.ResourceApplyAdam(var=variable.value.handle, m=m.handle, v=v.handle, grad=gradient, lr=0.001,
+                                         beta1=0.9, beta2=0.999, epsilon=1e-7,
+                                         beta1_power=tf.pow(0.9, steps_taken), beta2_power=tf.pow(0.999, steps_taken))
 
     @tf.function(input_signature=[images, targets, tf.TensorSpec((None, BATCH), tf.int32)])
     def train(x, y, rows):
@@ -730,7 +792,7 @@ def compiled(build, arguments, loss):
                 values = losses(tf.gather(y, chosen), model(tf.gather(x, chosen), training=True))
                 loss_sum = tf.reduce_sum(values * present)
                 mean = loss_sum / tf.reduce_sum(present)
-            optimizer.apply(tape.gradient(mean, model.trainable_variables), model.trainable_variables)
+            adam(tape.gradient(mean, variables))
             total += loss_sum
             count += tf.reduce_sum(present)
         return total / count
@@ -740,7 +802,7 @@ def compiled(build, arguments, loss):
         predicted = model(x, training=False)
         return losses(y, predicted), predicted
 
-    return model, optimizer, train, validate
+    return model, [steps_taken, *first, *second], train, validate
 
 
 def in_chunks(function, *arrays, size=256):
@@ -768,23 +830,28 @@ def fit(build, arguments, loss, start, train, rows_of, rounds, validation, patie
     bytes; it is removed by the caller once the result is safe. report is told the fraction done.
     """
     tf = tensorflow()
-    model, optimizer, train_round, validate = compiled(build, arguments, loss)
+    model, state, train_round, validate = compiled(build, arguments, loss)
     model.set_weights(start)
-    for variable in optimizer.variables:
-        if variable.path != optimizer.learning_rate.path:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
+    for variable in state:
+        variable.assign(tf.zeros_like(variable))
     history = {"loss": [], "validation_loss": [], "validation_accuracy": []}
     kept, kept_score, waited = start, math.inf, 0
+    if checkpoint:  # it is taken up only if it is of this very training: other faces or settings may have come since
+        digest = hashlib.sha256(repr((loss, rounds, patience, keep)).encode())
+        for array in (*start, *train, *validation, rows_of(0)):
+            digest.update(np.ascontiguousarray(array))
+        of = digest.hexdigest()
     if checkpoint and checkpoint.exists():
         with contextlib.suppress(Problem):  # a checkpoint that cannot be read costs time, not the result
             stored = read_arrays(checkpoint)
-            n, m = len(start), len(optimizer.variables)
-            model.set_weights([stored[f"w{k}"] for k in range(n)])
-            for k, variable in enumerate(optimizer.variables):
-                variable.assign(stored[f"o{k}"])
-            kept = [stored[f"k{k}"] for k in range(n)]
-            history = json.loads(str(stored["history"]))
-            kept_score, waited = float(stored["kept_score"]), int(stored["waited"])
+            if str(stored["of"]) == of:
+                n = len(start)
+                model.set_weights([stored[f"w{k}"] for k in range(n)])
+                for k, variable in enumerate(state):
+                    variable.assign(stored[f"o{k}"])
+                kept = [stored[f"k{k}"] for k in range(n)]
+                history = json.loads(str(stored["history"]))
+                kept_score, waited = float(stored["kept_score"]), int(stored["waited"])
     x, y = (tf.constant(array) for array in train)
     saved = time.monotonic()
     while len(history["loss"]) < rounds and (patience is None or waited < patience):
@@ -801,8 +868,8 @@ def fit(build, arguments, loss, start, train, rows_of, rounds, validation, patie
             kept, kept_score = model.get_weights() if keep != "last" else kept, score
         report((round_number + 1) / rounds)
         if checkpoint and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            write_arrays(checkpoint, {}, **{f"w{k}": w for k, w in enumerate(model.get_weights())},
-                         **{f"o{k}": v.numpy() for k, v in enumerate(optimizer.variables)},
+            write_arrays(checkpoint, {}, of=of, **{f"w{k}": w for k, w in enumerate(model.get_weights())},
+                         **{f"o{k}": v.numpy() for k, v in enumerate(state)},
                          **{f"k{k}": w for k, w in enumerate(kept)},
                          history=json.dumps(history), kept_score=kept_score, waited=waited)
             saved = time.monotonic()
@@ -839,17 +906,31 @@ def run_tasks(function, tasks, label, jobs, costs=None):
 
                 with joblib.parallel_config("loky", inner_max_num_threads=1):
                     parallel = joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-                    for number, result in parallel(joblib.delayed(worker)(function, task(), number, board_file)
+                    for number, result in parallel(joblib.delayed(worker)(os.getpid(), function, task(), number, board_file)
                                                    for number, task in enumerate(tasks)):
                         board[number] = 1
                         yield number, result
 
 
-def worker(*arguments):
-    """`perform` in a worker process: one of several, so one core is its own."""
+def worker(parent, *arguments):
+    """`perform` in a worker process of `parent`: one of several, so one core is its own."""
     global parallel_operations
     parallel_operations = 1
+    end_with(parent)
     return perform(*arguments)
+
+
+@functools.cache
+def end_with(parent):
+    """End this process within a second of its parent's end: a killed parent cannot tell it to."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if os.name == "posix":  # elsewhere the parent's number stays when it is gone
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def perform(function, task, number, board_file):
@@ -898,14 +979,16 @@ def run_script(main):
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may hold what the terminal cannot show
     try:
         main()
     except Problem as problem:
         print(f"{Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"{Path(sys.argv[0]).name}: {shown(error.filename or '')}: {error.strerror or error}; what was finished before is "
-              f"kept: put it right and run the same command again", file=sys.stderr)
+        file = f"{shown(error.filename)}: " if error.filename else ""
+        print(f"{Path(sys.argv[0]).name}: {file}{error.strerror or shown(error)}; what was finished before is kept: put it right "
+              f"and run the same command again", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"\n{Path(sys.argv[0]).name}: interrupted; finished files are kept, the same command goes on from there",
