@@ -1,6 +1,7 @@
 # make reproduce   the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
 # make test        the tests
 # make study       every arm under all three protocols (hours; it says how many beforehand)
+# make bench       seconds against a straight-line implementation (40 minutes)
 # make clean       remove experiments and the drawn faces; JAFFE and .venv stay
 # Options: DATA=PATH RUNS=N RESULTS=DIR PYTHON=python3.12
 
@@ -11,7 +12,7 @@ DATA ?=
 PY := .venv/bin/python
 SHELL := /bin/bash -o pipefail
 
-.PHONY: reproduce test study clean
+.PHONY: reproduce test study bench clean
 
 reproduce: .venv/installed
 	$(PY) train_cae.py
@@ -35,6 +36,9 @@ study: .venv/installed
 
 test: .venv/installed-tests
 	$(PY) -m pytest tests
+
+bench: .venv/installed
+	$(PY) tests/bench.py
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

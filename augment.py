@@ -69,6 +69,8 @@ def same_emotion_pairs(emotions, most, seed):
         b = number + a + 1 - n * (n - 1) // 2 + (n - a) * (n - a - 1) // 2
         pairs.append(np.stack([rows[a], rows[b]], axis=1))
         first += count
+    if not total:
+        raise utils.Problem("no emotion has two training faces to make a pair of; add faces, or choose another protocol")
     return np.concatenate(pairs)
 
 
@@ -239,7 +241,9 @@ def read_settings(folder):
     with utils.damaged(path):
         settings = json.loads(path.read_text("utf-8"))
         theta_range(settings["theta"])
-        return {"theta": settings["theta"], "max_synthetic": int(settings["max_synthetic"])}
+        if type(settings["max_synthetic"]) is not int or not 1 <= settings["max_synthetic"] <= 10**7:
+            raise ValueError("max_synthetic is not a whole number from 1 to 10000000")
+        return {"theta": settings["theta"], "max_synthetic": settings["max_synthetic"]}
 
 
 def make_synthetic_faces(experiment, options, theta, most):
@@ -271,7 +275,7 @@ def make_synthetic_faces(experiment, options, theta, most):
             if not utils.finished(path, made_of):
                 todo.append((run, method, path, made_of))
     tasks = [functools.partial(arguments_of, run, method) for run, method, _, _ in todo]
-    for number, made in utils.run_tasks(augment, tasks, "making synthetic faces", options.jobs):
+    for number, made in utils.run_tasks(augment, tasks, "making synthetic faces", options):
         run, method, path, made_of = todo[number]
         utils.write_arrays(path, made_of, images=made.images.astype(np.float32), emotions=made.emotions,
                            names=faces_of(run)[0].names, parents=made.parents.astype(np.int32),

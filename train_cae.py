@@ -128,16 +128,16 @@ def train_caes(experiment, options):
     def arguments_of(run, path):
         train, validation = cae_faces(experiment, *faces_of(run))
         return {"train": train, "validation": validation, "latent": settings["latent"], "epochs": settings["cae_epochs"],
-                "seed": settings["seed"] + run, "checkpoint": path.with_suffix(".checkpoint")}
+                "seed": settings["seed"] + run, "checkpoint": None if options.dask else path.with_suffix(".checkpoint")}
 
     todo = []
     for run in range(settings["runs"]):
         path = utils.run_folder(experiment, run) / "cae.keras"
         utils.make_folder(path.parent)
-        if not utils.finished(path, made_of):
+        if not (utils.finished(path, made_of) and utils.finished(path.with_name("cae-history.npz"), made_of)):
             todo.append((run, path))
     tasks = [functools.partial(arguments_of, run, path) for run, path in todo]
-    for number, (weights, history) in utils.run_tasks(train_cae, tasks, "training CAEs", options.jobs):
+    for number, (weights, history) in utils.run_tasks(train_cae, tasks, "training CAEs", options):
         path = todo[number][1]
         model = build_cae(settings["latent"])
         model.set_weights(weights)
@@ -180,7 +180,7 @@ def train_pairs(experiment, options):
                 costs.append(epochs * steps)
     if nobody:
         utils.warn(f"no training subject posed both emotions, so there is no CAE for {', '.join(nobody)}")
-    for number, (weights, _) in utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options.jobs, costs):
+    for number, (weights, _) in utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options, costs):
         model.set_weights(weights)
         utils.write_model(*targets[number], model)
 

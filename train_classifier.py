@@ -133,8 +133,13 @@ def main():
 
 def arms_made(experiment):
     """`none` and the methods of which run 0 has synthetic faces, in the order of augment.py's table."""
-    found = {path.stem.removeprefix("synthetic-") for path in utils.run_folder(experiment, 0).glob("synthetic-*.npz")}
-    return ["none"] + sorted(found, key=lambda arm: (arm.count("+"), list(METHODS).index(arm.split("+")[0])))
+    found = set()
+    for path in utils.run_folder(experiment, 0).glob("synthetic-*.npz"):
+        arm = path.stem.removeprefix("synthetic-")
+        if not set(arm.split("+")) <= set(METHODS):
+            raise utils.Problem(f"{utils.shown(path)}: is of no method that augment.py knows; remove it")
+        found.add(arm)
+    return ["none"] + sorted(found, key=lambda arm: (arm.count("+"), [list(METHODS).index(name) for name in arm.split("+")]))
 
 
 def train_arms(experiment, options):
@@ -150,7 +155,7 @@ def train_arms(experiment, options):
                 raise utils.Problem(f"{utils.shown(synthetic)}: not there; run augment.py {utils.shown(experiment['folder'])} --methods {arm}")
             made_of = utils.provenance(experiment, [synthetic] if synthetic else [])
             path = folder / f"classifier-{arm}.keras"
-            if not utils.finished(path, made_of):
+            if not (utils.finished(path, made_of) and utils.finished(path.with_name(f"{path.stem}-history.npz"), made_of)):
                 todo.append((run, synthetic, path, made_of))
 
     def arguments_of(run, synthetic, path):
@@ -158,13 +163,14 @@ def train_arms(experiment, options):
         images, codes = training_set(faces, synthetic)
         return {"images": images, "labels": utils.one_hot(codes, emotions), "real": len(faces.names),
                 "held_out": (held_out.images, utils.one_hot(held_out.emotions, emotions)), "settings": settings,
-                "protocol": experiment["protocol"], "seed": settings["seed"] + run, "checkpoint": path.with_suffix(".checkpoint")}
+                "protocol": experiment["protocol"], "seed": settings["seed"] + run,
+                "checkpoint": None if options.dask else path.with_suffix(".checkpoint")}
 
     model = build_lenet5(len(emotions))
     tasks = [functools.partial(arguments_of, run, synthetic, path) for run, synthetic, path, _ in todo]
     # In `published`, an arm with synthetic faces has that many more steps in each epoch.
     costs = [8.0 if synthetic and KINDS[experiment["protocol"]] == "epochs" else 1.0 for _, synthetic, _, _ in todo]
-    for number, (weights, history) in utils.run_tasks(train_classifier, tasks, "training classifiers", options.jobs, costs):
+    for number, (weights, history) in utils.run_tasks(train_classifier, tasks, "training classifiers", options, costs):
         _, _, path, made_of = todo[number]
         model.set_weights(weights)
         utils.write_arrays(path.with_name(f"{path.stem}-history.npz"), made_of, **history)

@@ -35,6 +35,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent
 EMOTIONS = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral", "SA": "sadness",
             "SU": "surprise"}
+SCRIPTS = ("utils.py", "train_cae.py", "augment.py", "train_classifier.py")  # those that make artifacts
 SIDE = 48  # pixels; the paper's face size
 BATCH = 4  # faces; the paper's batch size, for the autoencoder and the classifier alike
 STEPS_PER_LOOK = 100  # optimiser steps between two looks at validation, in holdout and loso
@@ -222,8 +223,8 @@ def manifest_entries(path):
     entries, seen = [], set()
     for line, row in enumerate(rows, 2):
         if None in row or None in row.values():
-            raise Problem(f"{shown(path)}, face {line - 1}: {'more' if None in row else 'fewer'} columns than the first line has; "
-                          f"put a file name with a comma into double quotes")
+            raise Problem(f"{shown(path)}, face {line - 1}: {'more' if None in row else 'fewer'} columns than the first line "
+                          f"has; put a file name with a comma into double quotes")
         file, subject, emotion = (row[column].strip() for column in ("file", "subject", "emotion"))
         if re.search(r"[\0-\x1f\x7f]", file):
             raise Problem(f"{shown(path)}, face {line - 1}: {shown(file)} has a control character in its name; rename the file")
@@ -375,8 +376,7 @@ def versions():
 
 def code_fingerprint():
     """16 hexadecimal digits that change when a script that makes artifacts does."""
-    files = ("utils.py", "train_cae.py", "augment.py", "train_classifier.py")
-    return hashlib.sha256(b"".join((ROOT / file).read_bytes() for file in files)).hexdigest()[:16]
+    return hashlib.sha256(b"".join((ROOT / script).read_bytes() for script in SCRIPTS)).hexdigest()[:16]
 
 
 def spelled(value):
@@ -393,6 +393,7 @@ def create_experiment(data, protocol, given, results, crop=CROP):
     if data is None and not path.exists():
         import runpy  # the stand-in is drawn by its own script, once
 
+        say("there is no JAFFE in data/: drawing the stand-in faces")
         runpy.run_path(str(ROOT / "data" / "standin.py"))["draw_all"](path)
     data_set = load_faces(path, crop)
     faces = data_set.faces
@@ -613,7 +614,8 @@ def repacked(data, provenance):
             if name == "metadata.json":  # Keras writes the date there
                 member = json.dumps({**json.loads(member), "date_saved": ""}).encode()
             if name == "config.json":  # and there the addresses of objects in memory
-                member = re.sub(rb'(?<="shared_object_id": )\d+', lambda found: b"%d" % numbers.setdefault(found[0], len(numbers)), member)
+                member = re.sub(rb'(?<="shared_object_id": )\d+',
+                                lambda found: b"%d" % numbers.setdefault(found[0], len(numbers)), member)
             new.writestr(zipfile.ZipInfo(name), member)
         new.writestr(zipfile.ZipInfo("provenance.json"), json.dumps(provenance, indent=1))
     return packed.getvalue()
@@ -881,43 +883,81 @@ CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS", 20))
 
 
 # ---------------------------------------------------------------------------------------------------- tasks
-def run_tasks(function, tasks, label, jobs, costs=None):
-    """Yield (number of the task, function(**task(), report=...)) as they finish, on `jobs` worker processes.
+def run_tasks(function, tasks, label, options, costs=None):
+    """Yield (number of the task, function(**task(), report=...)) as they finish, on worker processes.
 
     tasks: functions that make the arguments when their turn comes, so that the memory holds those of a few tasks only.
-    Prints one line of progress with an estimate of what is left; on a terminal it is rewritten in place. costs: what the
-    tasks take, in any unit. An error in a worker is raised here; what was yielded before is the caller's to keep.
+    options: jobs, how many processes here; or dask, the address of a scheduler that has workers anywhere. Prints one line
+    of progress with an estimate of what is left; on a terminal it is rewritten in place. costs: what the tasks take, in
+    any unit. An error in a worker is raised here; what was yielded before is the caller's to keep.
     """
     if not tasks:
         return
     costs = np.ones(len(tasks)) if costs is None else np.asarray(costs, float)
-    jobs = min(jobs, len(tasks))
+    jobs = min(options.jobs, len(tasks))
     with tempfile.TemporaryDirectory() as folder:
         board_file = Path(folder) / "progress"  # a fraction for each task, shared with the workers through the file
         np.zeros(len(tasks)).tofile(board_file)
         board = np.memmap(board_file, float, "r+")
         with progress_line(label, board, costs):
-            if jobs == 1:
+            if jobs == 1 and not options.dask:
                 for number, task in enumerate(tasks):
                     yield perform(function, task(), number, board_file)
                     board[number] = 1
             else:
                 import joblib
 
-                with joblib.parallel_config("loky", inner_max_num_threads=1):
-                    parallel = joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-                    for number, result in parallel(joblib.delayed(worker)(os.getpid(), function, task(), number, board_file)
+                parent = None if options.dask else os.getpid()
+                with worker_processes(jobs, options.dask) as parallel:
+                    for number, result in parallel(joblib.delayed(worker)(parent, function, task(), number, board_file)
                                                    for number, task in enumerate(tasks)):
                         board[number] = 1
                         yield number, result
 
 
+@contextlib.contextmanager
+def worker_processes(jobs, dask):
+    """joblib.Parallel on `jobs` processes of this machine, or on the workers of the Dask scheduler at the address `dask`."""
+    import joblib
+
+    if not dask:
+        with joblib.parallel_config("loky", inner_max_num_threads=1):
+            yield joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise Problem("--dask: needs the package distributed; pip install 'dask[distributed]' here and on the workers")
+    try:
+        client = Client(dask, timeout=10)
+    except (OSError, ValueError) as error:
+        raise Problem(f"--dask {shown(dask)}: no scheduler answers there ({shown(error)}); start one with `dask scheduler`")
+    with client:
+        for script in SCRIPTS:  # to the scheduler, to the workers, and to workers who come later
+            client.upload_file(str(ROOT / script))
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise Problem(f"--dask {shown(dask)}: the scheduler has no workers; start some with `dask worker {shown(dask)} --nthreads 1`")
+        for place, theirs in client.run(versions).items():
+            for package, version in versions().items():
+                if theirs[package] != version:
+                    raise Problem(f"--dask: {shown(place)} has {package} {theirs[package]}, here it is {version}, which can change "
+                                  f"the results; install the same versions")
+        with warnings.catch_warnings(), joblib.parallel_config("dask", client=client):
+            warnings.filterwarnings("ignore", message="Sending large graph")  # faces and weights are what there is to send
+            yield joblib.Parallel(return_as="generator_unordered")
+
+
 def worker(parent, *arguments):
-    """`perform` in a worker process of `parent`: one of several, so one core is its own."""
+    """`perform` in a worker process: one of several, so one core is its own. parent: its parent's number, None elsewhere."""
     global parallel_operations
-    parallel_operations = 1
-    end_with(parent)
-    return perform(*arguments)
+    with one_at_a_time:
+        parallel_operations = 1
+        if parent is not None:
+            end_with(parent)
+        return perform(*arguments)
+
+
+one_at_a_time = threading.Lock()  # a Dask worker may have several threads; they would train the same variables
 
 
 @functools.cache
@@ -934,10 +974,9 @@ def end_with(parent):
 
 
 def perform(function, task, number, board_file):
-    board = np.memmap(board_file, float, "r+")
-
     def report(fraction):
-        board[number] = fraction
+        if board_file.exists():  # not on another machine
+            np.memmap(board_file, float, "r+")[number] = fraction
 
     return number, function(**task, report=report)
 
@@ -996,8 +1035,8 @@ def run_script(main):
         sys.exit(130)
 
 
-def parser(docstring, experiment=True):
-    """An argument parser whose --help is the script's docstring."""
+def parser(docstring, experiment=True, workers=True):
+    """An argument parser whose --help is the script's docstring, with the options that several scripts share."""
     result = argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
 
@@ -1008,8 +1047,11 @@ def parser(docstring, experiment=True):
     if experiment:
         result.add_argument("experiment", nargs="?", metavar="EXPERIMENT", type=Path,
                             help="its folder (default: results/jaffe-published if JAFFE is in data/, else results/standin-published)")
-    result.add_argument("--jobs", type=whole(1), default=cores(), metavar="N",
-                        help="worker processes (default: one per core, here %(default)s); the results do not depend on it")
+    if workers:
+        result.add_argument("--jobs", type=whole(1), default=cores(), metavar="N",
+                            help="worker processes (default: one per core, here %(default)s); the results do not depend on it")
+        result.add_argument("--dask", metavar="ADDRESS", help="hand the work to the Dask scheduler there, such as tcp://host:8786, "
+                            "instead of processes on this machine")
     return result
 
 

@@ -373,10 +373,12 @@ def test_any_name_parses_or_is_refused(name):
     else:
         assert len(entries) + skipped == 1
         for _, subject, emotion, _ in entries:
-            assert re.fullmatch(r"[\w-]+", subject) and emotion in utils.EMOTIONS and name.upper().startswith(f"{subject}.{emotion}".upper())
+            assert re.fullmatch(r"[\w-]+", subject) and emotion in utils.EMOTIONS
+            assert name.upper().startswith(f"{subject}.{emotion}".upper())
 
 
-CELLS = st.sampled_from(["AA.AN1.png", "BB.HA1.png", "AA", "BB", "AN", "ha", "XX", "", " ", ".", "..", '"', "\0", "x" * 300, "\u202e", "a,b"])
+CELLS = st.sampled_from(["AA.AN1.png", "BB.HA1.png", "AA", "BB", "AN", "ha", "XX", "", " ", ".", "..", '"', "\0",
+                         "x" * 300, "\u202e", "a,b"])
 LINES = st.lists(st.lists(CELLS | st.text(max_size=8), max_size=5).map(",".join), max_size=6)
 
 
@@ -400,7 +402,8 @@ FLIPPED = {"tiff": encoded(noise(1, 48), "TIFF", compression="tiff_lzw"), "png":
 
 
 @PROPERTY
-@given(st.sampled_from(sorted(FLIPPED)), st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=4), st.integers(0, 4000))
+@given(st.sampled_from(sorted(FLIPPED)), st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=4),
+       st.integers(0, 4000))
 def test_any_image_is_read_or_is_refused(form, changes, cut):
     data = bytearray(FLIPPED[form])
     for place, value in changes:
@@ -513,7 +516,8 @@ def quick():
     """Nothing here looks at the reference row or at a figure's pixels, which are most of evaluate.py's time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "predict_lda", lambda experiment, faces: [
-            faces.emotions[utils.experiment_split(experiment, faces, run).test].tolist() for run in range(experiment["settings"]["runs"])])
+            faces.emotions[utils.experiment_split(experiment, faces, run).test].tolist()
+            for run in range(experiment["settings"]["runs"])])
         patch.setattr(evaluate.Figures, "save", lambda figures, figure, file, caption: evaluate_close(figure))
         yield
 
@@ -627,14 +631,14 @@ def bare(data):
 
 
 DAMAGE = [  # (file, what is done to it, the script that meets it, what its line says)
-    ("experiment.json", lambda data: b"", "augment.py", "experiment.json: damaged .*restore it, or remove the folder and begin again"),
+    ("experiment.json", lambda data: b"", "augment.py", "experiment.json: damaged .*restore it, or remove the folder"),
     ("experiment.json", lambda data: data[:100], "augment.py", "experiment.json: damaged"),
     ("experiment.json", lambda data: b"\xff" + data, "augment.py", "experiment.json: damaged"),
     ("experiment.json", lambda data: b"[]", "augment.py", "experiment.json: damaged"),
     ("experiment.json", lambda data: b"{}", "augment.py", "experiment.json: damaged"),
     ("experiment.json", lambda data: b"[" * 200_000, "augment.py", "experiment.json: damaged"),
     ("experiment.json", lambda data: b'{"a":' * 200_000 + b"1" + b"}" * 200_000, "augment.py", "experiment.json: damaged"),
-    ("experiment.json", lambda data: data.replace(b'"runs": 1', b'"runs": 1' + b"0" * 5000), "augment.py", "experiment.json: damaged"),
+    ("experiment.json", lambda data: data.replace(b'"runs": 1', b'"runs": 1' + 5000 * b"0"), "augment.py", "json: damaged"),
     ("experiment.json", fields(format=2), "augment.py", "experiment.json: not an experiment of this version; remove the folder"),
     ("experiment.json", fields(dataset=None), "augment.py", "experiment.json: damaged"),
     ("experiment.json", fields(settings__keep="first"), "train_classifier.py", "experiment.json: not an experiment"),
@@ -652,7 +656,7 @@ DAMAGE = [  # (file, what is done to it, the script that meets it, what its line
     ("experiment.json", fields(versions={"numpy": "9\n9"}), "augment.py", "experiment.json: not an experiment"),
     ("experiment.json", fields(dataset__path="/nowhere/at\0all"), "augment.py", "no such file"),
     ("experiment.json", fields(dataset__fingerprint="0" * 16), "augment.py", "its faces have changed since .* began; restore"),
-    ("augment.json", lambda data: data[:9], "augment.py", "augment.json: damaged .*remove it and run the script that makes it again"),
+    ("augment.json", lambda data: data[:9], "augment.py", "augment.json: damaged .*remove it and run the script that makes it"),
     ("augment.json", lambda data: b"[1]", "augment.py", "augment.json: damaged"),
     ("augment.json", lambda data: data.replace(b"0.5", b"nan"), "augment.py", "augment.json: damaged"),
     ("augment.json", lambda data: data.replace(b"10000", b"-1"), "augment.py", "augment.json: damaged"),
@@ -666,23 +670,23 @@ DAMAGE = [  # (file, what is done to it, the script that meets it, what its line
     ("run-00/cae.keras", foreign, "augment.py", "cae.keras: belongs to another experiment; remove it"),
     ("run-00/cae.keras", None, "augment.py", "cae.keras: not there; run the scripts in sequence"),
     ("run-00/cae-history.npz", flip, "evaluate.py", "cae-history.npz: damaged"),
-    ("run-00/cae-history.npz", lambda data: member("loss.npy", lambda old: old[:40])(data), "evaluate.py", "cae-history.npz: damaged"),
+    ("run-00/cae-history.npz", member("loss.npy", lambda old: old[:40]), "evaluate.py", "history.npz: damaged"),
     ("run-00/cae-history.npz", None, "evaluate.py", "cae-history.npz: not there"),
     ("run-00/synthetic-interpolate.npz", lambda data: data[:-50], "train_classifier.py", "synthetic-interpolate.npz: damaged"),
     ("run-00/synthetic-interpolate.npz", flip, "train_classifier.py", "synthetic-interpolate.npz: damaged"),
     ("run-00/synthetic-interpolate.npz", member("images.npy", pickled_array), "train_classifier.py",
      "synthetic-interpolate.npz: damaged .*allow_pickle"),
     ("run-00/synthetic-interpolate.npz", lambda data: pickle.dumps(Hostile()), "train_classifier.py", "interpolate.npz: damaged"),
-    ("run-00/synthetic-interpolate.npz", foreign, "train_classifier.py", "interpolate.npz: belongs to another experiment; remove it"),
+    ("run-00/synthetic-interpolate.npz", foreign, "train_classifier.py", "npz: belongs to another experiment; remove it"),
     ("run-00/synthetic-interpolate.npz", bare, "augment.py", "synthetic-interpolate.npz: damaged"),
     ("run-00/synthetic-interpolate.npz", flip, "evaluate.py", "synthetic-interpolate.npz"),
     ("run-00/classifier-none.keras", flip, "evaluate.py", "classifier-none.keras: damaged"),
-    ("run-00/classifier-none.keras", lambda data: data[: len(data) // 2], "train_classifier.py", "classifier-none.keras: damaged"),
+    ("run-00/classifier-none.keras", lambda data: data[:len(data) // 2], "train_classifier.py", "none.keras: damaged"),
     ("run-00/classifier-none.keras", foreign, "evaluate.py", "classifier-none.keras: belongs to another experiment"),
     ("run-00/classifier-interpolate.keras", bare, "evaluate.py", "classifier-interpolate.keras: damaged"),
     ("run-00/classifier-none.keras", None, "evaluate.py", "not every run has its classifiers yet; run train_classifier.py"),
     ("run-00/classifier-none-history.npz", lambda data: b"PK", "evaluate.py", "classifier-none-history.npz: damaged"),
-    ("run-00/classifier-none-history.npz", lambda data: data.replace(b"steps", b"stepz"), "evaluate.py", "none-history.npz: damaged"),
+    ("run-00/classifier-none-history.npz", lambda data: data.replace(b"steps", b"stepz"), "evaluate.py", "npz: damaged"),
 ]
 
 
@@ -699,8 +703,8 @@ def test_damage(number, copied, made, script, tmp_path, monkeypatch):
     before, arguments = snapshot(copied), [copied]
     if name == "train_cae.py":  # it finds the experiment by its data and options, not by its folder
         copied.rename(tmp_path / made[0].name)
-        arguments = ["--data", made[0].parent.parent / "own.csv", "--results", tmp_path, "--runs", 1, "--cae-epochs", 1, "--latent", 4,
-                     "--classifier-epochs", 1]
+        arguments = ["--data", made[0].parent.parent / "own.csv", "--results", tmp_path, "--runs", 1, "--cae-epochs", 1,
+                     "--latent", 4, "--classifier-epochs", 1]
     line = one_line(*script(name, *arguments)[::2])
     assert re.search(says, line), line
     if name == "train_cae.py":
@@ -725,6 +729,30 @@ def test_scribbled_predictions_are_not_read(copied, made, script):
     (copied / "run-00" / "predictions-none.csv").write_text("file\n\0")
     assert script("evaluate.py", copied)[0] == 0
     assert (copied / "run-00" / "predictions-none.csv").read_bytes() == (made[0] / "run-00" / "predictions-none.csv").read_bytes()
+
+
+def test_removed_history_is_made_again(copied, made, script):
+    """Removing it is the way out that evaluate.py names when it is damaged."""
+    history = copied / "run-00" / "classifier-none-history.npz"
+    history.unlink()
+    assert script("train_classifier.py", copied, "--jobs", 1)[0] == 0
+    assert history.read_bytes() == (made[0] / "run-00" / history.name).read_bytes()
+
+
+def test_synthetic_faces_of_an_unknown_method(copied, script):
+    (copied / "run-00" / "synthetic-interpolate (1).npz").write_bytes(b"a copy made by hand")
+    line = one_line(*script("train_classifier.py", copied)[::2])
+    assert re.search(r"synthetic-interpolate \(1\).npz: .*remove it", line), line
+
+
+def test_nothing_to_pair(tmp_path, script):
+    """One face of each emotion to train on: three people, one of them tests, one validates."""
+    draw(tmp_path / "faces", takes=1)
+    options = "--protocol loso --runs 1 --cae-epochs 1 --latent 4 --steps 100 --jobs 1".split()
+    assert script("train_cae.py", "--data", tmp_path / "faces", "--results", tmp_path / "results", *options)[0] == 0
+    experiment, = (tmp_path / "results").iterdir()
+    line = one_line(*script("augment.py", experiment, "--jobs", 1)[::2])
+    assert "no emotion has two training faces" in line, line
 
 
 def places(value, path=()):
@@ -760,7 +788,7 @@ def test_any_experiment_opens_equal_or_is_refused(made, tmp_path, data):
         assert str(problem).isascii() and str(problem).isprintable()
         return
     assert json.dumps({key: experiment[key] for key in mutated}) == json.dumps(mutated)
-    for text in (*utils.changes(experiment), utils.label_of(experiment)):  # what the scripts say of it, before they load its faces
+    for text in (*utils.changes(experiment), utils.label_of(experiment)):  # what the scripts say before they load its faces
         assert text.isascii() and text.isprintable()
     assert len(utils.identity(experiment)) == 16
     with pytest.raises(utils.Problem, match="no such file"):

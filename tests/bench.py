@@ -1,0 +1,170 @@
+"""Time the scripts against the straight-line implementation of the paper; `make bench` runs this.
+
+    python tests/bench.py [--data FOLDER] [--repeats 3] [--quick]
+
+It prints, as Markdown: each stage of one published run (`none` and `interpolate`), the four scripts and straight_line.py
+in turn, medians and their ratio, peak memory, and the bound that the arithmetic itself sets (floating-point operations
+counted from the layers, over the rate of matrix products measured in the same run); then how ten runs take to one and two
+jobs, and how `holdout` grows with runs and faces. About 40 minutes on two cores, --quick a tenth of it on few epochs.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import train_cae  # noqa: E402
+import train_classifier  # noqa: E402
+import utils  # noqa: E402
+
+
+def timed(*command):
+    """(seconds, peak resident memory of the largest process in MB) of a command that must succeed."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    errors = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{errors}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def forward_flops(model):
+    """Floating-point operations of one face's forward pass: two per multiplication of every convolution and dense layer."""
+    total = 0
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            total += forward_flops(layer)
+        elif layer.weights:
+            kernel = layer.kernel.shape
+            if len(kernel) == 2:
+                total += 2 * kernel[0] * kernel[1]
+            else:  # a convolution works at every output pixel, a transposed one at every input pixel
+                pixels = layer.input.shape if "transpose" in type(layer).__name__.lower() else layer.output.shape
+                total += 2 * int(np.prod(kernel)) * pixels[1] * pixels[2]
+    return total
+
+
+def matrix_rate():
+    """Operations a second of float32 matrix products in TensorFlow on one core, the best of ten."""
+    tf = utils.tensorflow()
+    a = tf.random.normal((1024, 1024))
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        tf.matmul(a, a).numpy()
+        seconds.append(time.perf_counter() - began)
+    return 2 * 1024**3 / min(seconds)
+
+
+def published_run(data, folder, epochs):
+    """{stage: (seconds, MB)} of the four scripts for one published run with none and interpolate, and their steps."""
+    cae = ("--cae-epochs", epochs, "--classifier-epochs", epochs) if epochs != 80 else ()
+    stages = {"cae": timed(ROOT / "train_cae.py", "--data", data, "--results", folder, "--runs", 1, *cae)}
+    experiment = next(Path(folder).iterdir())
+    stages["synthetic"] = timed(ROOT / "augment.py", experiment, "--methods", "interpolate")
+    stages["classifiers"] = timed(ROOT / "train_classifier.py", experiment)
+    stages["evaluate"] = timed(ROOT / "evaluate.py", experiment)
+    steps = {arm: int(utils.read_arrays(experiment / "run-00" / f"classifier-{arm}-history.npz")["steps"][-1])
+             for arm in ("none", "interpolate")}
+    return stages, steps
+
+
+def straight_run(data, file, epochs):
+    """As `published_run`, of straight_line.py; what its stages leave of its time, importing TensorFlow, is "start"."""
+    total, peak = timed(ROOT / "tests" / "straight_line.py", "--data", data, "--json", file, "--cae-epochs", epochs,
+                        "--classifier-epochs", epochs)
+    seconds = json.loads(Path(file).read_text())["seconds"]
+    stages = {"cae": seconds["load"] + seconds["cae"], "synthetic": seconds["synthetic"],
+              "classifiers": seconds["baseline"] + seconds["augmented"], "evaluate": seconds["evaluate"]}
+    stages["start"] = total - sum(stages.values())
+    return {stage: (value, peak) for stage, value in stages.items()}
+
+
+def compare_published(data, repeats, epochs):
+    ours, theirs = [], []
+    for number in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            stages, steps = published_run(data, folder, epochs)
+        ours.append(stages)
+        with tempfile.TemporaryDirectory() as folder:
+            theirs.append(straight_run(data, Path(folder) / "seconds.json", epochs))
+        print(f"<!-- repeat {number + 1}: {sum(s for s, _ in stages.values()):.0f} s, {sum(s for s, _ in theirs[-1].values()):.0f} s -->",
+              flush=True)
+
+    def median(many, stage, k=0):
+        return statistics.median(stages[stage][k] for stages in many if stage in stages)
+
+    rate = matrix_rate()
+    faces = {"cae": 127 * epochs, "synthetic": 1981 / 6}  # a decoder call is about half a forward pass, a step is three
+    cae, lenet = forward_flops(train_cae.build_cae()), forward_flops(train_classifier.build_lenet5())
+    bound = {"cae": 3 * cae * faces["cae"] / rate, "synthetic": 3 * cae * faces["synthetic"] / rate,
+             "classifiers": 3 * lenet * 4 * sum(steps.values()) / rate}
+    print(f"\nOne published run, median of {repeats}; one core multiplies matrices at {rate / 1e9:.0f} GFLOP/s.\n")
+    print("| stage | four scripts, s | straight line, s | ratio | peak MB | peak MB, straight | arithmetic alone, s |")
+    print("|---|---|---|---|---|---|---|")
+    for stage in ("cae", "synthetic", "classifiers", "evaluate"):
+        a, b = median(ours, stage), median(theirs, stage)
+        print(f"| {stage} | {a:.1f} | {b:.1f} | {b / a:.1f} | {median(ours, stage, 1):.0f} | {median(theirs, stage, 1):.0f} | "
+              f"{f'{bound[stage]:.1f}' if stage in bound else ''} |")
+    print(f"| start-up | in each | {median(theirs, 'start'):.1f} | | | | |")
+    a, b = (statistics.median(sum(seconds for seconds, _ in stages.values()) for stages in many) for many in (ours, theirs))
+    print(f"| all | {a:.1f} | {b:.1f} | {b / a:.1f} | | | {sum(bound.values()):.1f} |\n")
+
+
+def growth(data, epochs, runs):
+    print("Ten runs, and how `holdout` grows: seconds of train_cae.py (with --cae-epochs "
+          f"{epochs}), augment.py and train_classifier.py together.\n")
+    print("| faces | runs | jobs | s | to the first row |\n|---|---|---|---|---|")
+    first = None
+    for source, count, jobs in ((data, runs, 1), (data, runs, 2), (data, runs // 2, 2), (doubled(data), runs, 2)):
+        with tempfile.TemporaryDirectory() as folder:
+            seconds = timed(ROOT / "train_cae.py", "--data", source, "--results", folder, "--runs", count, "--jobs", jobs,
+                            "--protocol", "holdout", "--cae-epochs", epochs, "--steps", 1000)[0]
+            experiment = next(Path(folder).iterdir())
+            seconds += timed(ROOT / "augment.py", experiment, "--methods", "interpolate", "--jobs", jobs)[0]
+            seconds += timed(ROOT / "train_classifier.py", experiment, "--jobs", jobs)[0]
+        first = first or seconds
+        faces = len(list(Path(source).glob("*.*")))
+        print(f"| {faces} | {count} | {jobs} | {seconds:.0f} | {seconds / first:.2f} |", flush=True)
+
+
+def doubled(data):
+    """A folder with every face of `data` twice, the second time mirrored and of a subject of its own."""
+    from PIL import Image, ImageOps
+
+    folder = Path(tempfile.mkdtemp()) / "doubled"
+    folder.mkdir()
+    for file in Path(data).iterdir():
+        image = Image.open(file).convert("L")
+        image.save(folder / f"{file.stem}.png")
+        ImageOps.mirror(image).save(folder / f"X{file.stem}.png")
+    return folder
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder in JAFFE naming (default: the stand-in, drawn anew)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="8 epochs instead of 80, once")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data = options.data or Path(folder) / "standin"
+        if not options.data:
+            subprocess.run([sys.executable, ROOT / "data" / "standin.py", "--out", data], check=True, stdout=subprocess.DEVNULL)
+        compare_published(data, 1 if options.quick else options.repeats, 8 if options.quick else 80)
+        growth(data, 4 if options.quick else 20, 4 if options.quick else 10)
+
+
+if __name__ == "__main__":
+    main()
