@@ -77,4 +77,4 @@ def test_shrinkage_lda_is_that_of_scikit_learn():
     test = rng.normal(size=(500, 60))
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(train, codes).predict(test)
     ours = evaluate.shrinkage_lda(train, codes, test)
-    assert (ours == theirs).mean() > 0.995 and len(set(theirs)) == 3
+    assert (ours == theirs).all() and len(set(theirs)) > 1
