@@ -272,6 +272,10 @@ def verdict(gain):
     return "Yes" if gain["ci95"][0] > 0 else "No, it is worse" if gain["ci95"][1] < 0 else "Not shown"
 
 
+def listed(words):
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def answers(metrics):
     """One sentence per question of a reader: [(question, answer)]."""
     arms, runs = metrics["arms"], metrics["runs"]
@@ -286,9 +290,10 @@ def answers(metrics):
         if all(result["ci95"][0] > 0 for result in against.values()):
             start = "Yes"
         else:
-            better = [control for control, result in against.items() if result["mean"] < 0]
-            start = "Not shown" if not better else \
-                f"No: {' and '.join(better)}, which need{'s' * (len(better) == 1)} no autoencoder, did better on average"
+            worse = listed([control for control, result in against.items() if result["ci95"][1] < 0])
+            behind = listed([control for control, result in against.items() if result["mean"] < 0])
+            start = f"No, {worse} did better, without any autoencoder" if worse else \
+                f"Not shown; on average {behind} did better, without any autoencoder" if behind else "Not shown"
         lines.append(("Does it beat its controls?", f"{start}; its gain is {each}."))
     if metrics["protocol"] == "loso":
         lines.append(("On new people?", f"{verdict(gain)}: every test face here is of a person that no training face shows, and there "
@@ -540,8 +545,8 @@ def draw_learning(figures, experiment, metrics):
         for axes, column in ((left, 1), (right, 2)):
             if metrics["protocol"] == "published":  # runs stop at different epochs
                 for number, run in enumerate(runs):
-                    axes.plot(run[0], run[column], color=COLOURS[k], lw=0.8, alpha=0.7, label=arm if number == 0 else None)
-                    axes.plot(run[0][-1], run[column][-1], MARKERS[k], color=COLOURS[k], ms=4)
+                    axes.plot(run[0], run[column], color=COLOURS[k], lw=0.7, alpha=0.4)
+                    axes.plot(run[0][-1], run[column][-1], MARKERS[k], color=COLOURS[k], ms=5, label=arm if number == 0 else None)
             else:
                 axes.plot(runs[0][0], np.mean([run[column] for run in runs], axis=0), color=COLOURS[k], lw=1.2, label=arm,
                           marker=MARKERS[k], ms=3.5, markevery=(k, 10))

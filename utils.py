@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import random
 import re
 import signal
 import socket
@@ -742,12 +743,17 @@ def silenced_stderr():
 
 # ---------------------------------------------------------------------------------------------------- training
 def initial_weights(build, arguments, seed):
-    """The weights (list of float32 arrays) that `build(*arguments)` starts from with `seed`, whatever ran before."""
-    tensorflow()
-    import keras
+    """The weights (list of float32 arrays) that `build(*arguments)` starts from with `seed`: Glorot's uniform, biases 0.
 
-    keras.utils.set_random_seed(seed)
-    return build(*arguments).get_weights()
+    They are those of keras.utils.set_random_seed(seed), drawn without it: it seeds generators that all threads of a process
+    share, and a Dask worker has threads that draw from them too.
+    """
+    tensorflow()
+    from keras.initializers import GlorotUniform
+
+    seeds = random.Random(seed)
+    return [np.asarray(GlorotUniform(seeds.randint(1, 10**9))(weights.shape)) if len(weights.shape) > 1
+            else np.zeros(weights.shape, np.float32) for weights in build(*arguments).weights]
 
 
 @functools.lru_cache(maxsize=4)

@@ -41,6 +41,17 @@ def test_parameter_counts():
     assert train_classifier.build_lenet5().count_params() == 61_451
 
 
+@pytest.mark.parametrize("build, argument", [(train_cae.build_cae, 32), (train_classifier.build_lenet5, 7)])
+def test_initial_weights_are_those_of_keras(build, argument):
+    import keras
+
+    for seed in (0, 7):
+        keras.utils.set_random_seed(seed)
+        theirs = build(argument).get_weights()
+        ours = utils.initial_weights(build, (argument,), seed)
+        assert len(ours) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(ours, theirs))
+
+
 def test_split(faces):
     split = utils.make_split(faces, "published", 3, 17, 5)  # neither run nor seed moves it
     assert (len(split.train), len(split.validation), len(split.test)) == (170, 0, 43)
