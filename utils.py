@@ -968,7 +968,9 @@ one_at_a_time = threading.Lock()  # a Dask worker may have several threads; they
 
 @functools.cache
 def end_with(parent):
-    """End this process within a second of its parent's end: a killed parent cannot tell it to."""
+    """End this process within a second of its parent's end, however that ends, and not by a Ctrl-C of its own."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
         while os.getppid() == parent:
@@ -1018,27 +1020,35 @@ def duration(seconds):
 
 # ---------------------------------------------------------------------------------------------------- command line
 def run_script(main):
-    """main() with its errors told as a person would: one line on stderr, exit status 2; 130 after Ctrl-C."""
+    """main() with its errors told as a person would: one line on stderr, exit status 2; 130 after Ctrl-C or SIGTERM."""
+    name = Path(sys.argv[0]).name
+
+    def interrupted():
+        print(f"{name}: interrupted; finished files are kept, the same command goes on from there", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(130)  # files are written whole or not at all, so nothing is left to tidy; worker processes end by themselves
 
     def stop(signum, frame):
+        last_resort = threading.Timer(5, interrupted)  # joblib can wait long for workers that were interrupted too
+        last_resort.daemon = True
+        last_resort.start()
         raise KeyboardInterrupt
 
+    signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may hold what the terminal cannot show
     try:
         main()
     except Problem as problem:
-        print(f"{Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
+        print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         file = f"{shown(error.filename)}: " if error.filename else ""
-        print(f"{Path(sys.argv[0]).name}: {file}{error.strerror or shown(error)}; what was finished before is kept: put it right "
-              f"and run the same command again", file=sys.stderr)
+        print(f"{name}: {file}{error.strerror or shown(error)}; what was finished before is kept: put it right and run the same "
+              f"command again", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"\n{Path(sys.argv[0]).name}: interrupted; finished files are kept, the same command goes on from there",
-              file=sys.stderr)
-        sys.exit(130)
+        interrupted()
 
 
 def parser(docstring, experiment=True, workers=True):
