@@ -3,18 +3,20 @@
 # make study       every arm under all three protocols (hours; it says how many beforehand)
 # make bench       seconds against a straight-line implementation (40 minutes)
 # make clean       remove experiments and the drawn faces; JAFFE and .venv stay
-# Options: DATA=PATH RUNS=N RESULTS=DIR PYTHON=python3.12
+# Options of study: DATA=PATH RUNS=N RESULTS=DIR; of all: PYTHON=python3.12
 
 PYTHON ?= python3
 RUNS ?= 10
-RESULTS ?= results
+RESULTS ?= results/study
 DATA ?=
 PY := .venv/bin/python
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 SHELL := /bin/bash -o pipefail
 
 .PHONY: reproduce test study bench clean
 
 reproduce: .venv/installed
+	@test -z "$(DATA)" || { echo "make reproduce takes no DATA: put JAFFE into data/, or use make study" >&2; exit 2; }
 	$(PY) train_cae.py
 	$(PY) augment.py
 	$(PY) train_classifier.py
@@ -22,7 +24,7 @@ reproduce: .venv/installed
 
 # Eleven minutes per run on one core, summed over the three protocols, as measured on the stand-in.
 study: .venv/installed
-	@echo "every arm, three protocols, $(RUNS) runs each: about $$(( $(RUNS) * 11 / $$(nproc) )) minutes on the $$(nproc) cores here,"
+	@echo "every arm, three protocols, $(RUNS) runs each: about $$(( $(RUNS) * 11 / $(CORES) )) minutes on the $(CORES) cores here,"
 	@echo "and $$(( $(RUNS) * 8 / 10 + 1 )) GB in $(RESULTS)/; interrupt it when you like, the same command goes on from there"
 	@rm -f .venv/study
 	@for protocol in published holdout loso; do \
@@ -32,7 +34,7 @@ study: .venv/installed
 	  $(PY) augment.py "$$experiment" --methods all && \
 	  $(PY) train_classifier.py "$$experiment" && echo "$$experiment" >> .venv/study || exit; \
 	done
-	@mapfile -t experiments < .venv/study && $(PY) evaluate.py "$${experiments[@]}"
+	@experiments=(); while IFS= read -r folder; do experiments+=("$$folder"); done < .venv/study; $(PY) evaluate.py "$${experiments[@]}"
 
 test: .venv/installed-tests
 	$(PY) -m pytest tests

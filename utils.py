@@ -205,9 +205,10 @@ def parsed(files):
         if not match or match[2].upper() not in EMOTIONS:
             raise Problem(f"{shown(place)}: the name does not parse as SUBJECT.EMOTION+TAKE[.NUMBER].tiff with an emotion of "
                           f"{' '.join(EMOTIONS)}; rename it, or list the faces in a CSV manifest file,subject,emotion")
-        if name in places:
-            raise Problem(f"{shown(place)}: a second file of that name, the first is {shown(places[name])}; remove one")
-        places[name] = place
+        stem = Path(name).stem.lower()  # KA.AN1.39.png beside KA.AN1.39.tiff is the same face, which no split may part
+        if stem in places:
+            raise Problem(f"{shown(place)}: a second file of that name, the first is {shown(places[stem])}; remove one")
+        places[stem] = place
         entries.append((name, match[1], match[2].upper(), read))
     return entries, skipped
 
@@ -236,9 +237,9 @@ def manifest_entries(path):
         place = path.parent / file
         if not file or not place.is_file():
             raise Problem(f"{shown(path)}, face {line - 1}: no file {shown(place)}; files are sought beside the manifest")
-        if file in seen:
+        if os.path.normpath(file) in seen:
             raise Problem(f"{shown(path)}, face {line - 1}: {shown(file)} stands there a second time; remove one of the lines")
-        seen.add(file)
+        seen.add(os.path.normpath(file))
         entries.append((file, subject, emotion.upper(), functools.partial(read_file, place)))
     return entries, 0
 
@@ -248,14 +249,18 @@ def read_face(name, read, crop):
     data = read()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow only warns of a decompression bomb and of damaged metadata
-            image = Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG"))
-            frames, drawn = getattr(image, "n_frames", 1), False
-            if image.format == "TIFF":
-                drawn = image.tag_v2.get(270) == STAND_IN_TAG
-            image.load()
+            warnings.simplefilter("ignore")  # old TIFFs have odd metadata around sound pixels
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG"))
+            drawn = opened.format == "TIFF" and opened.tag_v2.get(270) == STAND_IN_TAG
+            opened.load()
+            image = opened.copy()
             grey = None if image.mode.startswith("I;16") or image.mode in ("I", "F") else \
                 image.convert("L")  # through the palette where there is one
+            try:
+                frames = opened.n_frames
+            except Exception:  # a JPEG counts none, and rubbish behind the first picture is no second one
+                frames = 1
     except Exception as error:  # a damaged image fails in as many ways as there are decoders
         raise Problem(f"{shown(name)}: cannot be read as an image ({shown(error)}); replace or remove the file")
     if frames != 1:
@@ -294,7 +299,7 @@ def oddities(path, faces, is_jaffe):
     for name, image in zip(faces.names, faces.images):
         first = seen.setdefault(hashlib.sha256(image).digest(), name)
         if first != name:
-            notes.append(f"{shown(name)} shows the same pixels as {shown(first)}: they can fall on two sides of a split")
+            notes.append(f"{shown(name)} shows the same pixels as {shown(first)}: A LEAK if they fall on two sides of a split; remove one")
     posed = set(zip(faces.subjects, faces.emotions))
     missing = [f"{shown(s)} {e}" for s in sorted(per_subject) for e in sorted(per_emotion) if (s, e) not in posed]
     if missing:

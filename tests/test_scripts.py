@@ -89,7 +89,7 @@ def test_every_arm_sees_the_same_number_of_steps(fair):
         made = utils.read_arrays(file)
         assert np.isfinite(made["images"]).all() and made["parents"].shape == made["weights"].shape
     report = (folder / "report" / "report.md").read_text()
-    assert "On new people?" in report and "bootstrap over subjects" in report
+    assert "On new people?" in report and "bootstrap over 4 subjects" in report
 
 
 def test_synthetic_faces_have_no_parent_outside_training(fair):
