@@ -264,9 +264,9 @@ def synthetic_count(experiment, arm):
 
 
 # ---------------------------------------------------------------------------------------------------- words and tables
-def points(gain, separator=" to "):
-    low, high = gain["ci95"]
-    return f"{gain['mean']:+.1f} ({low:+.1f}{separator}{high:+.1f})"
+def points(gain):
+    mean, low, high = (round(value, 1) + 0.0 for value in (gain["mean"], *gain["ci95"]))  # + 0.0: no -0.0
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def verdict(gain, runs):
