@@ -3,10 +3,10 @@
     python evaluate.py [EXPERIMENT]                one experiment
     python evaluate.py EXPERIMENT EXPERIMENT ...   each of them, and a report that sets them side by side
 
-This is the only script that uses test faces; the others load them for the fingerprint and pass none on. For each run and arm it writes run-NN/predictions-<arm>.csv, and for the
-experiment report/report.md, metrics.json (the same numbers for programs), table.tex (for papers) and the figures. Several
-experiments also get side-by-side/ in the folder that holds the first of them. Seconds to a minute; at the end it prints a
-table of the arms.
+This is the only script that uses test faces; the others load them for the fingerprint and pass none on. For each run and
+arm it writes run-NN/predictions-<arm>.csv, and for the experiment report/report.md, metrics.json (the same numbers for
+programs), table.tex (for papers) and the figures. Several experiments also get side-by-side/ in the folder that holds the
+first of them. Seconds to a minute; at the end it prints a table of the arms.
 
 Rules: macro averages are over the emotions that the run's test faces show; a precision or F1 that is 0/0 counts as 0.
 Intervals are 95 % intervals of the mean gain: see `gain_interval`.
@@ -385,14 +385,14 @@ def report(experiment, metrics, figures):
               "loso": "another subject left out and its initialisation"}[metrics["protocol"]]
     repeated = {"published": "the same test faces come up in every run", "holdout": "a face can come up in several runs",
                 "loso": "a person's faces are not independent"}[metrics["protocol"]]
+    repeated = f"; {repeated}, which makes the evidence look stronger than it is" * (metrics["protocol"] == "loso" or metrics["runs"] > 1)
     augmentation = metrics["augmentation"]
     text += ["", f"{dataset['faces']} faces of {dataset['subjects']} people, {metrics['test_faces']} test faces"
              f"{' over all runs' if metrics['protocol'] == 'loso' else ' a run'}; {metrics['runs']} runs, each with {differ}; "
              f"seed {metrics['seed']}" + (f"; theta {augmentation['theta']}" if augmentation else "") + ".", "",
              "## Arms", "", markdown_table(HEADER, rows_of_table(metrics)), "",
              f"Accuracy, macro F1: mean over runs. Interval: {interval_kind(metrics)}. Runs won: share of runs in which the arm beat "
-             f"`none`, ties count half. McNemar: exact, two-sided, on the predictions of all runs pooled; {repeated}, which makes the "
-             f"evidence look stronger than it is. "
+             f"`none`, ties count half. McNemar: exact, two-sided, on the predictions of all runs pooled{repeated}. "
              f"LDA: linear discriminant analysis with Ledoit-Wolf shrinkage on the same 48 x 48 pixels, trained on training and "
              f"validation faces; what one would try first.", ""]
     if metrics["protocol"] != "loso":
