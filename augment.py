@@ -277,7 +277,7 @@ def make_synthetic_faces(experiment, options, theta, most):
     tasks = [functools.partial(arguments_of, run, method) for run, method, _, _ in todo]
     for number, made in utils.run_tasks(augment, tasks, "making synthetic faces", options):
         run, method, path, made_of = todo[number]
-        utils.write_arrays(path, made_of, images=made.images.astype(np.float32), emotions=made.emotions,
+        utils.write_arrays(path, made_of, images=made.images.astype(np.float32, copy=False), emotions=made.emotions,
                            names=faces_of(run)[0].names, parents=made.parents.astype(np.int32),
                            weights=made.weights.astype(np.float32), method=np.array(method))
         if run == 0:

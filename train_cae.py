@@ -67,24 +67,26 @@ def build_cae(latent=32):
 
 
 def train_cae(train, validation, latent, epochs, seed, checkpoint=None, report=lambda fraction: None):
-    """Train one CAE to give back the faces `train` (n, 48, 48, 1): (weights, history), history["loss"] one value an epoch."""
+    """Train one CAE to give back the faces `train` (n, 48, 48, 1): (its file, history), history["loss"] one value an epoch."""
 
     def shuffled(epoch):
         return utils.epoch_rows(np.random.default_rng([seed, epoch]).permutation(len(train)))
 
     start = utils.initial_weights(build_cae, (latent,), seed)
-    return utils.fit(build_cae, (latent,), "mse", start, (train, train), shuffled, epochs, (validation, validation),
-                     checkpoint=checkpoint, report=report)
+    weights, history = utils.fit(build_cae, (latent,), "mse", start, (train, train), shuffled, epochs, (validation, validation),
+                                 checkpoint=checkpoint, report=report, parts=2)
+    return utils.model_file(build_cae, (latent,), weights), history
 
 
 def train_pair(start, sources, targets, latent, epochs, seed, report=lambda fraction: None):
-    """Fine-tune the CAE with the weights `start` to turn each face of `sources` into the same row of `targets`."""
+    """Fine-tune the CAE with the weights `start` to turn each face of `sources` into the same row of `targets`: its file."""
 
     def shuffled(epoch):
         return utils.epoch_rows(np.random.default_rng([seed, epoch]).permutation(len(sources)))
 
-    return utils.fit(build_cae, (latent,), "mse", start, (sources, targets), shuffled, epochs, (sources[:1], targets[:1]),
-                     report=report)
+    weights, _ = utils.fit(build_cae, (latent,), "mse", start, (sources, targets), shuffled, epochs, (sources[:1], targets[:1]),
+                           report=report)
+    return utils.model_file(build_cae, (latent,), weights)
 
 
 def cae_faces(experiment, faces, held_out):
@@ -137,13 +139,11 @@ def train_caes(experiment, options):
         if not (utils.finished(path, made_of) and utils.finished(path.with_name("cae-history.npz"), made_of)):
             todo.append((run, path))
     tasks = [functools.partial(arguments_of, run, path) for run, path in todo]
-    for number, (weights, history) in utils.run_tasks(train_cae, tasks, "training CAEs", options):
+    for number, (file, history) in utils.run_tasks(train_cae, tasks, "training CAEs", options):
         path = todo[number][1]
-        model = build_cae(settings["latent"])
-        model.set_weights(weights)
         utils.write_arrays(path.with_name("cae-history.npz"), made_of, loss=history["loss"],
                            validation_loss=history["validation_loss"])
-        utils.write_model(path, made_of, model)
+        utils.write_model(path, made_of, file)
         path.with_suffix(".checkpoint").unlink(missing_ok=True)
 
 
@@ -180,9 +180,8 @@ def train_pairs(experiment, options):
                 costs.append(epochs * steps)
     if nobody:
         utils.warn(f"no training subject posed both emotions, so there is no CAE for {', '.join(nobody)}")
-    for number, (weights, _) in utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options, costs):
-        model.set_weights(weights)
-        utils.write_model(*targets[number], model)
+    for number, file in utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options, costs):
+        utils.write_model(*targets[number], file)
 
 
 # ---------------------------------------------------------------------------------------------------- options

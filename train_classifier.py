@@ -79,7 +79,7 @@ def mixed_rows(real, synthetic, steps, real_share, seed):
 def train_classifier(images, labels, real, held_out, settings, protocol, seed, checkpoint=None, report=lambda fraction: None):
     """Train LeNet-5 on `images` (n, 48, 48, 1) with one-hot `labels` (n, emotions), of which the first `real` are real.
 
-    held_out: (images, labels) of the validation faces, unused in `published`. Returns (weights, history): validation
+    held_out: (images, labels) of the validation faces, unused in `published`. Returns (its file, history): validation
     loss and accuracy after every epoch (published) or every 100 steps, and `steps`, the optimiser steps taken by then.
     """
     if KINDS[protocol] == "epochs":
@@ -101,7 +101,7 @@ def train_classifier(images, labels, real, held_out, settings, protocol, seed, c
     weights, history = utils.fit(build_lenet5, arguments, "crossentropy", start, (images, labels), rows_of, looks, held_out,
                                  settings["patience"], settings["keep"], checkpoint, report)
     history["steps"] = [per_look * (look + 1) for look in range(len(history["loss"]))]
-    return weights, history
+    return utils.model_file(build_lenet5, arguments, weights), history
 
 
 def training_set(faces, synthetic_file):
@@ -166,15 +166,13 @@ def train_arms(experiment, options):
                 "protocol": experiment["protocol"], "seed": settings["seed"] + run,
                 "checkpoint": None if options.dask else path.with_suffix(".checkpoint")}
 
-    model = build_lenet5(len(emotions))
     tasks = [functools.partial(arguments_of, run, synthetic, path) for run, synthetic, path, _ in todo]
     # In `published`, an arm with synthetic faces has that many more steps in each epoch.
     costs = [8.0 if synthetic and KINDS[experiment["protocol"]] == "epochs" else 1.0 for _, synthetic, _, _ in todo]
-    for number, (weights, history) in utils.run_tasks(train_classifier, tasks, "training classifiers", options, costs):
+    for number, (file, history) in utils.run_tasks(train_classifier, tasks, "training classifiers", options, costs):
         _, _, path, made_of = todo[number]
-        model.set_weights(weights)
         utils.write_arrays(path.with_name(f"{path.stem}-history.npz"), made_of, **history)
-        utils.write_model(path, made_of, model)
+        utils.write_model(path, made_of, file)
         path.with_suffix(".checkpoint").unlink(missing_ok=True)
 
 

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import csv
 import functools
+import gc
 import hashlib
 import importlib.metadata
 import io
@@ -611,7 +612,7 @@ def write_json(path, value):
 
 
 def repacked(data, provenance):
-    """The zip archive `data` (.npz, .keras) with provenance.json added and its clock times and addresses removed: same
+    """The .keras archive `data` with provenance.json added and its clock times and addresses removed: same
     input, same bytes."""
     packed, numbers = io.BytesIO(), {}
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w") as new:
@@ -628,9 +629,13 @@ def repacked(data, provenance):
 
 
 def write_arrays(path, provenance, **arrays):
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
-    write_bytes(path, repacked(stream.getvalue(), provenance))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:  # as np.savez would, without its clock times and its copies
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        archive.writestr(zipfile.ZipInfo("provenance.json"), json.dumps(provenance, indent=1))
+    write_bytes(path, packed.getbuffer())
 
 
 def read_arrays(path):
@@ -645,10 +650,17 @@ def read_arrays(path):
         return Arrays((name, stored[name]) for name in stored.files if not name.endswith(".json"))
 
 
-def write_model(path, provenance, model):
+def model_file(build, arguments, weights):
+    """The bytes of a .keras file of the model `build(*arguments)` with `weights`: made where it was trained, for `write_model`."""
+    model = build(*arguments)
+    model.set_weights(weights)
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
-        write_bytes(path, repacked((Path(folder) / "model.keras").read_bytes(), provenance))
+        return (Path(folder) / "model.keras").read_bytes()
+
+
+def write_model(path, provenance, data):
+    write_bytes(path, repacked(data, provenance))
 
 
 def read_weights(path, model):
@@ -712,20 +724,25 @@ def finished(path, expected):
 
 
 # ---------------------------------------------------------------------------------------------------- TensorFlow
-parallel_operations = 2  # operations side by side; set to 1 in worker processes, of which there is one per core
+parallel_operations = 2  # operations side by side; 1 with --jobs 1, and in worker processes, of which there is one per core
 
 
 @functools.cache
 def tensorflow():
     """TensorFlow, imported late (it takes seconds; a wrong option should not), quietly, deterministic, one thread per operation.
 
-    One thread per operation gives the same bytes on any number of cores: sums are never cut up differently. Two
-    operations side by side (a convolution's two gradients) change nothing in the numbers and train the CAE in 2/3 of the time.
+    One thread per operation gives the same bytes on any number of cores: sums are never cut up differently, and operations
+    side by side change nothing in the numbers. oneDNN's convolutions are asked for where TensorFlow's default depends on the
+    processor: on one without AVX-512 they took LeNet-5's step from 2.0 to 1.4 ms and left the autoencoder's as it was.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    gc.disable()  # importing makes objects that all stay: to look for garbage among them takes a second, and one more at exit
     with silenced_stderr():
         import tensorflow as tf
+    gc.freeze()
+    gc.enable()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(min(parallel_operations, cores()))
     tf.config.experimental.enable_op_determinism()
@@ -762,14 +779,21 @@ def initial_weights(build, arguments, seed):
 
 
 @functools.lru_cache(maxsize=4)
-def compiled(build, arguments, loss):
+def compiled(build, arguments, loss, parts):
     """(model, state, train, validate) for `build(*arguments)`, traced once per process and used for every training.
 
     train(x, y, rows) takes one Adam step for each row of `rows`, int32 (steps, 4), the whole loop inside one graph: at four
-    faces a step, Python and the many small operations of keras.optimizers.Adam cost more than the arithmetic. Measured
-    for LeNet-5 on one core of a busy machine, a step: `fit` 4.0 ms, this loop with Keras' Adam 1.1 to 1.5 ms, with
-    TensorFlow's Adam kernel (the same formula) 1.0 ms; for the autoencoder 21, 15 and 13 ms. XLA (`jit_compile`) of a step
-    with Keras' Adam took 1.1 and 18 ms, of the whole loop 2.8 and 292 ms. state: the variables of Adam, all zero at the start.
+    faces a step, Python and the many small operations of keras.optimizers.Adam cost more than the arithmetic. parts: into
+    how many parts a batch is cut, whose gradients are worked out side by side where there is a core for each and summed
+    (the same numbers on one core). state: the variables of Adam, all zero at the start.
+
+    Measured on one core, a step of LeNet-5 and of the autoencoder: `fit` 4.0 and 21 ms, this loop with Keras' Adam 1.1 to
+    1.5 and 15 ms, with TensorFlow's Adam kernel (the same formula) 1.0 and 13 ms. On another, slower machine the
+    autoencoder's step took 26 ms on one core, 19 on two with operations side by side, 15 on two with the batch in two parts.
+    Tried there and left out: XLA (`jit_compile`), 1.7 and 34 ms, whose convolutions are slow; XLA with convolutions
+    written as matrix products, 0.7 and 29 ms, but 4 and 10 seconds of compiling in every process; four parts, no faster
+    than two; malloc that gives no memory back, within the noise; convolutions as matrix products in this graph, since
+    cutting out the patches costs five times the product.
     """
     tf = tensorflow()
     import keras
@@ -786,40 +810,48 @@ def compiled(build, arguments, loss):
         values = per_pixel(y, predicted)
         return tf.reduce_mean(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
 
+    def sum_and_gradients(x, y, present, count):
+        with tf.GradientTape() as tape:
+            loss_sum = tf.reduce_sum(losses(y, model(x, training=True)) * present)
+            share = loss_sum / count
+        return loss_sum, tape.gradient(share, variables)
+
     def adam(gradients):
         """Kingma and Ba, arXiv 1412.6980, with the defaults of Keras, which the paper uses."""
-        steps_taken.assign_add(1.0)
+        t = steps_taken.assign_add(1.0)
+        beta1_power, beta2_power = tf.pow(0.9, t), tf.pow(0.999, t)
         for variable, m, v, gradient in zip(variables, first, second, gradients):
             tf.raw_ops.ResourceApplyAdam(var=variable.value.handle, m=m.handle, v=v.handle, grad=gradient, lr=0.001,
-                                         beta1=0.9, beta2=0.999, epsilon=1e-7,
-                                         beta1_power=tf.pow(0.9, steps_taken), beta2_power=tf.pow(0.999, steps_taken))
+                                         beta1=0.9, beta2=0.999, epsilon=1e-7, beta1_power=beta1_power, beta2_power=beta2_power)
 
     @tf.function(input_signature=[images, targets, tf.TensorSpec((None, BATCH), tf.int32)])
     def train(x, y, rows):
         total, count = 0.0, 0.0
         for step in tf.range(tf.shape(rows)[0]):
-            chosen = rows[step]
-            present = tf.cast(chosen >= 0, tf.float32)  # the last batch of an epoch is padded with -1
-            chosen = tf.maximum(chosen, 0)
-            with tf.GradientTape() as tape:
-                values = losses(tf.gather(y, chosen), model(tf.gather(x, chosen), training=True))
-                loss_sum = tf.reduce_sum(values * present)
-                mean = loss_sum / tf.reduce_sum(present)
-            adam(tape.gradient(mean, variables))
-            total += loss_sum
-            count += tf.reduce_sum(present)
+            present = tf.cast(rows[step] >= 0, tf.float32)  # the last batch of an epoch is padded with -1
+            chosen = tf.maximum(rows[step], 0)
+            n = tf.reduce_sum(present)
+            sums, gradients = zip(*[sum_and_gradients(tf.gather(x, part), tf.gather(y, part), here, n)
+                                    for part, here in zip(tf.split(chosen, parts), tf.split(present, parts))])
+            adam([tf.add_n(of_parts) for of_parts in zip(*gradients)])
+            total += tf.add_n(sums)
+            count += n
         return total / count
 
     @tf.function(input_signature=[images, targets])
     def validate(x, y):
-        predicted = model(x, training=False)
+        cuts = [tf.shape(x)[0] * part // parts for part in range(parts + 1)]
+        predicted = tf.concat([model(x[begin:end], training=False) for begin, end in zip(cuts, cuts[1:])], axis=0)
         return losses(y, predicted), predicted
 
     return model, [steps_taken, *first, *second], train, validate
 
 
-def in_chunks(function, *arrays, size=256):
-    """function(*arrays) computed for `size` rows at a time, which bounds the memory; the outputs joined as numpy arrays."""
+def in_chunks(function, *arrays, size=64):
+    """function(*arrays) computed for `size` rows at a time, which bounds the memory; the outputs joined as numpy arrays.
+
+    1,981 faces through the decoder, 64 at a time: 3 s and 95 MB more memory; 256 at a time: 4 s and 330 MB.
+    """
     parts = [function(*(array[start:start + size] for array in arrays)) for start in range(0, len(arrays[0]), size)]
     if isinstance(parts[0], tuple):
         return tuple(np.concatenate([np.asarray(part[k]) for part in parts]) for k in range(len(parts[0])))
@@ -833,24 +865,24 @@ def epoch_rows(order):
 
 
 def fit(build, arguments, loss, start, train, rows_of, rounds, validation, patience=None, keep="last", checkpoint=None,
-        report=lambda fraction: None):
+        report=lambda fraction: None, parts=1):
     """Train with Adam, from the weights `start`, for `rounds` rounds; return (weights, history).
 
     train, validation: (x, y) float32 arrays; rows_of(round): int32 (steps, 4), that round's batches as rows of x;
     patience: stop after so many rounds without a lower validation loss (as keras.callbacks.EarlyStopping does), None
     for never; keep: "last", "best-loss" or "best-accuracy" (on validation). history: dict of lists, one value a round.
     checkpoint: a file that is written now and then and taken up again, so that a killed training goes on with the same
-    bytes; it is removed by the caller once the result is safe. report is told the fraction done.
+    bytes; it is removed by the caller once the result is safe. report is told the fraction done. parts: see `compiled`.
     """
     tf = tensorflow()
-    model, state, train_round, validate = compiled(build, arguments, loss)
+    model, state, train_round, validate = compiled(build, arguments, loss, parts)
     model.set_weights(start)
     for variable in state:
         variable.assign(tf.zeros_like(variable))
     history = {"loss": [], "validation_loss": [], "validation_accuracy": []}
     kept, kept_score, waited = start, math.inf, 0
     if checkpoint:  # it is taken up only if it is of this very training: other faces or settings may have come since
-        digest = hashlib.sha256(repr((loss, rounds, patience, keep)).encode())
+        digest = hashlib.sha256(repr((loss, rounds, patience, keep, parts)).encode())
         for array in (*start, *train, *validation, rows_of(0)):
             digest.update(np.ascontiguousarray(array))
         of = digest.hexdigest()
@@ -912,6 +944,8 @@ def run_tasks(function, tasks, label, options, costs=None):
         board = np.memmap(board_file, float, "r+")
         with progress_line(label, board, costs):
             if jobs == 1 and not options.dask:
+                global parallel_operations
+                parallel_operations = min(options.jobs, 2)
                 for number, task in enumerate(tasks):
                     yield perform(function, task(), number, board_file)
                     board[number] = 1

@@ -4,8 +4,8 @@
 
 It prints, as Markdown: each stage of one published run (`none` and `interpolate`), the four scripts and straight_line.py
 in turn, medians and their ratio, peak memory, and the bound that the arithmetic itself sets (floating-point operations
-counted from the layers, over the rate of matrix products measured in the same run); then how ten runs take to one and two
-jobs, and how `holdout` grows with runs and faces. About 40 minutes on two cores, --quick a tenth of it on few epochs.
+counted from the layers, over the rate of matrix products measured in the same run); then how `holdout` grows with jobs, runs
+and faces, up to 10,000 of them. About 40 minutes on two cores, --quick a tenth of it on few epochs.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def forward_flops(model):
 def matrix_rate():
     """Operations a second of float32 matrix products in TensorFlow on one core, the best of ten."""
     tf = utils.tensorflow()
-    a = tf.random.normal((1024, 1024))
+    a = tf.constant(np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32))
     seconds = []
     for _ in range(10):
         began = time.perf_counter()
@@ -68,16 +68,24 @@ def matrix_rate():
 
 
 def published_run(data, folder, epochs):
-    """{stage: (seconds, MB)} of the four scripts for one published run with none and interpolate, and their steps."""
+    """({stage: (seconds, MB)}, {stage: passes}) of the four scripts for one published run with none and interpolate.
+
+    passes: how many forward passes of one face through the model the stage's arithmetic comes to, a backward pass
+    counted as two and the decoder alone as half.
+    """
     cae = ("--cae-epochs", epochs, "--classifier-epochs", epochs) if epochs != 80 else ()
     stages = {"cae": timed(ROOT / "train_cae.py", "--data", data, "--results", folder, "--runs", 1, *cae)}
     experiment = next(Path(folder).iterdir())
     stages["synthetic"] = timed(ROOT / "augment.py", experiment, "--methods", "interpolate")
     stages["classifiers"] = timed(ROOT / "train_classifier.py", experiment)
     stages["evaluate"] = timed(ROOT / "evaluate.py", experiment)
-    steps = {arm: int(utils.read_arrays(experiment / "run-00" / f"classifier-{arm}-history.npz")["steps"][-1])
-             for arm in ("none", "interpolate")}
-    return stages, steps
+    made = utils.read_arrays(experiment / "run-00" / "synthetic-interpolate.npz")
+    faces, synthetic = len(made["names"]), len(made["emotions"])
+    passes = {"cae": epochs * (3 * int(0.75 * faces) + faces - int(0.75 * faces)), "synthetic": synthetic / 2, "classifiers": 0}
+    for arm, count in (("none", faces), ("interpolate", faces + synthetic)):
+        looks = len(utils.read_arrays(experiment / "run-00" / f"classifier-{arm}-history.npz")["steps"])
+        passes["classifiers"] += looks * (3 * 0.75 + 0.25) * count
+    return stages, passes
 
 
 def straight_run(data, file, epochs):
@@ -95,7 +103,7 @@ def compare_published(data, repeats, epochs):
     ours, theirs = [], []
     for number in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            stages, steps = published_run(data, folder, epochs)
+            stages, passes = published_run(data, folder, epochs)
         ours.append(stages)
         with tempfile.TemporaryDirectory() as folder:
             theirs.append(straight_run(data, Path(folder) / "seconds.json", epochs))
@@ -106,12 +114,10 @@ def compare_published(data, repeats, epochs):
         return statistics.median(stages[stage][k] for stages in many if stage in stages)
 
     rate = matrix_rate()
-    faces = {"cae": 127 * epochs, "synthetic": 1981 / 6}  # a decoder call is about half a forward pass, a step is three
     cae, lenet = forward_flops(train_cae.build_cae()), forward_flops(train_classifier.build_lenet5())
-    bound = {"cae": 3 * cae * faces["cae"] / rate, "synthetic": 3 * cae * faces["synthetic"] / rate,
-             "classifiers": 3 * lenet * 4 * sum(steps.values()) / rate}
+    bound = {stage: flops * passes[stage] / rate for stage, flops in (("cae", cae), ("synthetic", cae), ("classifiers", lenet))}
     print(f"\nOne published run, median of {repeats}; one core multiplies matrices at {rate / 1e9:.0f} GFLOP/s.\n")
-    print("| stage | four scripts, s | straight line, s | ratio | peak MB | peak MB, straight | arithmetic alone, s |")
+    print("| stage | four scripts, s | straight line, s | ratio | peak MB | peak MB, straight | arithmetic alone, one core, s |")
     print("|---|---|---|---|---|---|---|")
     for stage in ("cae", "synthetic", "classifiers", "evaluate"):
         a, b = median(ours, stage), median(theirs, stage)
@@ -122,39 +128,44 @@ def compare_published(data, repeats, epochs):
     print(f"| all | {a:.1f} | {b:.1f} | {b / a:.1f} | | | {sum(bound.values()):.1f} |\n")
 
 
-def growth(data, epochs, runs):
-    print("Ten runs, and how `holdout` grows: seconds of train_cae.py (with --cae-epochs "
-          f"{epochs}), augment.py and train_classifier.py together.\n")
-    print("| faces | runs | jobs | s | to the first row |\n|---|---|---|---|---|")
+def growth(data, epochs, runs, most):
+    """Print how the seconds of the three stages that make artifacts grow with jobs, runs and faces, and their memory."""
+    print(f"`holdout`, seconds of train_cae.py (--cae-epochs {epochs}), augment.py (interpolate) and train_classifier.py (--steps 1000)\n"
+          "together; memory of the largest process.\n")
+    print("| faces | runs | jobs | s | to the first row | peak MB |\n|---|---|---|---|---|---|")
     first = None
-    for source, count, jobs in ((data, runs, 1), (data, runs, 2), (data, runs // 2, 2), (doubled(data), runs, 2)):
+    for times, count, jobs in ((1, runs, 1), (1, runs, 2), (1, runs // 2, 2), (2, runs, 2), (most, 1, 2)):
         with tempfile.TemporaryDirectory() as folder:
-            seconds = timed(ROOT / "train_cae.py", "--data", source, "--results", folder, "--runs", count, "--jobs", jobs,
-                            "--protocol", "holdout", "--cae-epochs", epochs, "--steps", 1000)[0]
-            experiment = next(Path(folder).iterdir())
-            seconds += timed(ROOT / "augment.py", experiment, "--methods", "interpolate", "--jobs", jobs)[0]
-            seconds += timed(ROOT / "train_classifier.py", experiment, "--jobs", jobs)[0]
+            source = data if times == 1 else multiplied(data, times, Path(folder) / "faces")
+            results, few = Path(folder) / "results", 1 if times == most else epochs
+            stages = [timed(ROOT / "train_cae.py", "--data", source, "--results", results, "--runs", count, "--jobs", jobs,
+                            "--protocol", "holdout", "--cae-epochs", few, "--steps", 1000)]
+            experiment = next(results.iterdir())
+            stages.append(timed(ROOT / "augment.py", experiment, "--methods", "interpolate", "--jobs", jobs))
+            stages.append(timed(ROOT / "train_classifier.py", experiment, "--jobs", jobs))
+            faces = json.loads((experiment / "experiment.json").read_text())["dataset"]["faces"]
+        seconds, peak = sum(seconds for seconds, _ in stages), max(megabytes for _, megabytes in stages)
         first = first or seconds
-        faces = len(list(Path(source).glob("*.*")))
-        print(f"| {faces} | {count} | {jobs} | {seconds:.0f} | {seconds / first:.2f} |", flush=True)
+        print(f"| {faces}{f', {few} epoch' * (few != epochs)} | {count} | {jobs} | {seconds:.0f} | {seconds / first:.2f} | {peak:.0f} |", flush=True)
 
 
-def doubled(data):
-    """A folder with every face of `data` twice, the second time mirrored and of a subject of its own."""
-    from PIL import Image, ImageOps
+def multiplied(data, times, folder):
+    """Make `folder`: every face of `data` `times` times, mirrored and moved aside, each time as a person of its own."""
+    from PIL import Image, ImageChops, ImageOps
 
-    folder = Path(tempfile.mkdtemp()) / "doubled"
     folder.mkdir()
     for file in Path(data).iterdir():
         image = Image.open(file).convert("L")
-        image.save(folder / f"{file.stem}.png")
-        ImageOps.mirror(image).save(folder / f"X{file.stem}.png")
+        for k in range(times):
+            moved = ImageChops.offset(ImageOps.mirror(image) if k % 2 else image, k // 2, 0)
+            moved.save(folder / f"{file.name[:2]}{k}{file.name[2:].rsplit('.', 1)[0]}.jpg", quality=90)
     return folder
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a folder in JAFFE naming (default: the stand-in, drawn anew)")
+    parser.add_argument("--data", type=Path, help="a folder in JAFFE naming, two letters for the person (default: the "
+                        "stand-in, drawn anew)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="8 epochs instead of 80, once")
     options = parser.parse_args()
@@ -163,7 +174,7 @@ def main():
         if not options.data:
             subprocess.run([sys.executable, ROOT / "data" / "standin.py", "--out", data], check=True, stdout=subprocess.DEVNULL)
         compare_published(data, 1 if options.quick else options.repeats, 8 if options.quick else 80)
-        growth(data, 4 if options.quick else 20, 4 if options.quick else 10)
+        growth(data, 4 if options.quick else 20, 4 if options.quick else 10, 5 if options.quick else 47)
 
 
 if __name__ == "__main__":

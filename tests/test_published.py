@@ -91,7 +91,7 @@ def test_theta_one_gives_back_the_decoded_first_parent(train, cae):
     made = augment.augment("interpolate", train, 32, cae.get_weights(), {}, (1.0, 1.0), [0, 0], 10_000)
     decoded = utils.in_chunks(cae, train.images)
     assert decoded.std() > 0.01
-    assert np.allclose(made.images, decoded[made.parents[:, 0]], atol=1e-6)
+    assert np.allclose(made.images, decoded[made.parents[:, 0]], atol=1e-5)
     assert not np.allclose(made.images, decoded[made.parents[:, 1]], atol=1e-3)
 
 
@@ -100,7 +100,7 @@ def test_interpolation_is_between_latents_and_not_between_pixels(train, cae):
     made = augment.augment("interpolate", train, 32, cae.get_weights(), {}, (0.3, 0.3), [0, 0], 10_000)
     a, b = made.parents[777]
     z = np.asarray(encoder(train.images[[a, b]]))
-    assert np.allclose(made.images[777], decoder(0.3 * z[:1] + 0.7 * z[1:])[0], atol=1e-6)
+    assert np.allclose(made.images[777], decoder(0.3 * z[:1] + 0.7 * z[1:])[0], atol=1e-5)
 
 
 def test_metrics_of_the_published_confusion_matrices():

@@ -67,14 +67,15 @@ def test_compare_counts_faces_and_runs():
     assert gain["ci95"] == pytest.approx([12.5 - 12.7062 * 12.5, 12.5 + 12.7062 * 12.5], abs=1e-2)
 
 
-def test_shrinkage_lda_is_that_of_scikit_learn():
+@pytest.mark.parametrize("pixels", [60, 20])  # more than there are faces, and fewer
+def test_shrinkage_lda_is_that_of_scikit_learn(pixels):
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     rng = np.random.default_rng(0)
     codes = np.repeat(["AN", "HA", "SU"], (12, 20, 9))
-    train = rng.normal(size=(41, 60)) + np.searchsorted(["AN", "HA", "SU"], codes)[:, None] * rng.normal(size=60) * 0.4
+    train = rng.normal(size=(41, pixels)) + np.searchsorted(["AN", "HA", "SU"], codes)[:, None] * rng.normal(size=pixels) * 0.4
     train[:, 7] = 0.5  # a pixel that never changes
-    test = rng.normal(size=(500, 60))
+    test = rng.normal(size=(500, pixels))
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(train, codes).predict(test)
     ours = evaluate.shrinkage_lda(train, codes, test)
     assert (ours == theirs).all() and len(set(theirs)) > 1
