@@ -612,8 +612,7 @@ def write_json(path, value):
 
 
 def repacked(data, provenance):
-    """The .keras archive `data` with provenance.json added and its clock times and addresses removed: same
-    input, same bytes."""
+    """The .keras archive `data` with provenance.json added and its clock times and addresses removed: same input, same bytes."""
     packed, numbers = io.BytesIO(), {}
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w") as new:
         for name in old.namelist():
@@ -792,8 +791,8 @@ def compiled(build, arguments, loss, parts):
     autoencoder's step took 26 ms on one core, 19 on two with operations side by side, 15 on two with the batch in two parts.
     Tried there and left out: XLA (`jit_compile`), 1.7 and 34 ms, whose convolutions are slow; XLA with convolutions
     written as matrix products, 0.7 and 29 ms, but 4 and 10 seconds of compiling in every process; four parts, no faster
-    than two; malloc that gives no memory back, within the noise; convolutions as matrix products in this graph, since
-    cutting out the patches costs five times the product.
+    than two; malloc that gives no memory back, within the noise; convolutions as matrix products in this graph, where
+    cutting out the patches at a stride of 2 takes several times as long as the product.
     """
     tf = tensorflow()
     import keras
