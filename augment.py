@@ -202,8 +202,8 @@ def augment(method, faces, latent, cae, pairs, theta, seed, most, report=lambda 
         model.set_weights(pairs[source, target])
         return utils.in_chunks(model, images)
 
-    tools = Tools(functools.partial(utils.in_chunks, encoder), functools.partial(utils.in_chunks, decoder), translated, theta,
-                  seed, most)
+    chunks = functools.partial(utils.in_chunks, threads=utils.parallel_operations)
+    tools = Tools(functools.partial(chunks, encoder), functools.partial(chunks, decoder), translated, theta, seed, most)
     return synthesize(method, faces, tools)
 
 

@@ -7,6 +7,7 @@ training, tasks in worker processes, the command line.
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import csv
 import functools
@@ -14,6 +15,7 @@ import gc
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
 import math
 import os
@@ -846,12 +848,15 @@ def compiled(build, arguments, loss, parts):
     return model, [steps_taken, *first, *second], train, validate
 
 
-def in_chunks(function, *arrays, size=64):
+def in_chunks(function, *arrays, size=64, threads=1):
     """function(*arrays) computed for `size` rows at a time, which bounds the memory; the outputs joined as numpy arrays.
 
-    1,981 faces through the decoder, 64 at a time: 3 s and 95 MB more memory; 256 at a time: 4 s and 330 MB.
+    1,981 faces through the decoder, 64 at a time: 3 s and 95 MB more memory; 256 at a time: 4 s and 330 MB. threads: how
+    many chunks side by side, more than one only for a function that keeps no state.
     """
-    parts = [function(*(array[start:start + size] for array in arrays)) for start in range(0, len(arrays[0]), size)]
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        parts = list((pool.map if threads > 1 else map)(lambda start: function(*(array[start:start + size] for array in arrays)),
+                                                        range(0, len(arrays[0]), size)))
     if isinstance(parts[0], tuple):
         return tuple(np.concatenate([np.asarray(part[k]) for part in parts]) for k in range(len(parts[0])))
     return np.concatenate([np.asarray(part) for part in parts])
@@ -953,8 +958,11 @@ def run_tasks(function, tasks, label, options, costs=None):
 
                 parent = None if options.dask else os.getpid()
                 with worker_processes(jobs, options.dask) as parallel:
-                    for number, result in parallel(joblib.delayed(worker)(parent, function, task(), number, board_file)
-                                                   for number, task in enumerate(tasks)):
+                    # Processes of this machine import TensorFlow first, while the arguments of the first tasks are made here.
+                    starts = (joblib.delayed(worker)(parent) for _ in range(0 if options.dask else jobs))
+                    work = (joblib.delayed(worker)(parent, function, task(), number, board_file)
+                            for number, task in enumerate(tasks))
+                    for number, result in filter(None, parallel(itertools.chain(starts, work))):
                         board[number] = 1
                         yield number, result
 
@@ -966,7 +974,8 @@ def worker_processes(jobs, dask):
 
     if not dask:
         with joblib.parallel_config("loky", inner_max_num_threads=1):
-            yield joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+            # Arrays are sent, not mapped from files: joblib waits a second for the files' removal at the end.
+            yield joblib.Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs", max_nbytes=None)
         return
     try:
         from distributed import Client
@@ -992,13 +1001,17 @@ def worker_processes(jobs, dask):
 
 
 def worker(parent, *arguments):
-    """`perform` in a worker process: one of several, so one core is its own. parent: its parent's number, None elsewhere."""
+    """`perform` in a worker process: one of several, so one core is its own. parent: its parent's number, None elsewhere.
+
+    Without other arguments it only gets ready.
+    """
     global parallel_operations
     with one_at_a_time:
         parallel_operations = 1
         if parent is not None:
             end_with(parent)
-        return perform(*arguments)
+        tensorflow()
+        return perform(*arguments) if arguments else None
 
 
 one_at_a_time = threading.Lock()  # a Dask worker may have several threads; they would train the same variables

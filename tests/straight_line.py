@@ -222,7 +222,8 @@ def main():
     if args.json:
         Path(args.json).write_text(json.dumps({
             "seconds": seconds, "total_seconds": sum(seconds.values()), "peak_memory_mib": peak_mib,
-            "train": len(train), "test": len(test), "synthetic": len(synthetic), "right": right}, indent=2) + "\n")
+            "train": len(train), "test": len(test), "synthetic": len(synthetic), "right": right,
+            "epochs": {"none": len(baseline_record["loss"]), "interpolate": len(augmented_record["loss"])}}, indent=2) + "\n")
 
     print(f"all stages: {sum(seconds.values()):.1f} s, peak memory {peak_mib:.0f} MiB")
     for name, number in right.items():
