@@ -114,6 +114,7 @@ def main():
     utils.say(f"{utils.label_of(experiment)}: {len(data_set.faces.names)} faces, {experiment['dataset']['subjects']} people, "
               f"{len(experiment['dataset']['emotions'])} emotions; {experiment['protocol']}, {settings['runs']} runs")
     with utils.locked(folder):
+        utils.write_splits(experiment, data_set.faces)
         if options.scope in ("all", "both"):
             train_caes(experiment, options)
         if options.scope in ("pairs", "both"):

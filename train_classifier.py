@@ -76,21 +76,19 @@ def mixed_rows(real, synthetic, steps, real_share, seed):
 
 
 # ---------------------------------------------------------------------------------------------------- training
-def train_classifier(images, labels, real, held_out, settings, protocol, seed, checkpoint=None, report=lambda fraction: None):
-    """Train LeNet-5 on `images` (n, 48, 48, 1) with one-hot `labels` (n, emotions), of which the first `real` are real.
+def train_classifier(images, labels, real, train, held_out, settings, protocol, seed, checkpoint=None, report=lambda fraction: None):
+    """Train LeNet-5 on the rows `train` of `images` (n, 48, 48, 1) with one-hot `labels` (n, emotions).
 
-    held_out: (images, labels) of the validation faces, unused in `published`. Returns (its file, history): validation
-    loss and accuracy after every epoch (published) or every 100 steps, and `steps`, the optimiser steps taken by then.
+    real: so many of the images, the first ones, are real. held_out: (images, labels) of the validation faces. Returns
+    (its file, history): validation loss and accuracy after every epoch (published) or every 100 steps, and `steps`, the
+    optimiser steps taken by then.
     """
     if KINDS[protocol] == "epochs":
-        train, validation = published_split(labels.argmax(1))
-        held_out = images[validation], labels[validation]
         per_look, looks = -(-len(train) // utils.BATCH), settings["classifier_epochs"]
         if settings["real_share"] is None or real == len(images):
             epoch = utils.epoch_rows(train)
             rows_of = lambda look: epoch  # not reshuffled, as in the paper
     else:
-        train = np.arange(len(images))
         per_look, looks = utils.STEPS_PER_LOOK, settings["steps"] // utils.STEPS_PER_LOOK
     if KINDS[protocol] == "steps" or (settings["real_share"] is not None and real < len(images)):
         share = 1.0 if settings["real_share"] is None else settings["real_share"]
@@ -161,9 +159,13 @@ def train_arms(experiment, options):
     def arguments_of(run, synthetic, path):
         faces, held_out = faces_of(run)
         images, codes = training_set(faces, synthetic)
-        return {"images": images, "labels": utils.one_hot(codes, emotions), "real": len(faces.names),
-                "held_out": (held_out.images, utils.one_hot(held_out.emotions, emotions)), "settings": settings,
-                "protocol": experiment["protocol"], "seed": settings["seed"] + run,
+        labels, train = utils.one_hot(codes, emotions), np.arange(len(images))
+        validation = held_out.images, utils.one_hot(held_out.emotions, emotions)
+        if experiment["protocol"] == "published":
+            train, rows = published_split(codes)
+            validation = images[rows], labels[rows]
+        return {"images": images, "labels": labels, "real": len(faces.names), "train": train, "held_out": validation,
+                "settings": settings, "protocol": experiment["protocol"], "seed": settings["seed"] + run,
                 "checkpoint": None if options.dask else path.with_suffix(".checkpoint")}
 
     tasks = [functools.partial(arguments_of, run, synthetic, path) for run, synthetic, path, _ in todo]

@@ -519,9 +519,27 @@ def experiment_faces(experiment):
     return faces
 
 
+def write_splits(experiment, faces):
+    """splits.npz: row numbers of every run's training, validation and test faces, faces in the order of their names."""
+    path, made_of, settings = experiment["folder"] / "splits.npz", provenance(experiment), experiment["settings"]
+    if not finished(path, made_of):
+        splits = [make_split(faces, experiment["protocol"], run, settings["seed"], settings["runs"])
+                  for run in range(settings["runs"])]
+        write_arrays(path, made_of, **{f"{part}-{run:02d}": rows for run, split in enumerate(splits)
+                                       for part, rows in split._asdict().items()})
+
+
 def experiment_split(experiment, faces, run):
-    settings = experiment["settings"]
-    return make_split(faces, experiment["protocol"], run, settings["seed"], settings["runs"])
+    """The `Split` of a run as train_cae.py wrote it. Raises `Problem` if it does not put every face on one side."""
+    path = experiment["folder"] / "splits.npz"
+    belongs(path, read_provenance(path), identity(experiment))
+    stored = read_arrays(path)
+    parts = [stored[f"{part}-{run:02d}"] for part in Split._fields]
+    with damaged(path):
+        split = Split(*(rows.astype(int) for rows in parts))
+        if not np.array_equal(np.sort(np.concatenate(split)), np.arange(len(faces.names))):
+            raise ValueError(f"run {run} does not have every face on one side")
+    return split
 
 
 def training_faces(experiment):
@@ -530,8 +548,6 @@ def training_faces(experiment):
 
     def of_run(run):
         split = experiment_split(experiment, faces, run)
-        if set(split.test) & {*split.train, *split.validation}:  # fails closed: no split, no faces
-            raise Problem(f"run {run}: a test face is among the training faces; this is a defect of make_split")
         return faces.take(split.train), faces.take(split.validation)
 
     return of_run
@@ -740,8 +756,12 @@ def tensorflow():
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     gc.disable()  # importing makes objects that all stay: to look for garbage among them takes a second, and one more at exit
+    unused = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(unused))  # Keras imports them for wrappers and galleries: a third of the time it takes
     with silenced_stderr():
         import tensorflow as tf
+    for name in unused:
+        del sys.modules[name]
     gc.freeze()
     gc.enable()
     tf.config.threading.set_intra_op_parallelism_threads(1)
