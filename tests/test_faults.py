@@ -194,7 +194,7 @@ def undisturbed(lab):
     for stage in STAGES:
         assert lab.run(stage, results) == (0, "")
         after[stage] = files(results)
-    assert sum(path.endswith((".keras", ".npz")) for path in after["evaluate.py"]) == 20  # CAEs, synthetic faces, classifiers
+    assert sum(path.endswith((".keras", ".npz")) for path in after["evaluate.py"]) == 21  # splits, CAEs, synthetic faces, classifiers
     assert not [path for path in after["evaluate.py"] if path.endswith((".part", ".checkpoint"))]
     return results, after
 
