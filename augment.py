@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 import utils
-from train_cae import build_cae, build_decoder, build_encoder
+from train_cae import build_cae
 
 
 class Synthetic(NamedTuple):
@@ -189,18 +189,17 @@ def synthesize(method, faces, tools):
 
 
 def augment(method, faces, latent, cae, pairs, theta, seed, most, report=lambda fraction: None):
-    """`synthesize` with CAEs given as weights: cae, and pairs as {(source, target): weights}."""
-    encoder, decoder = build_encoder(latent), build_decoder(latent)
-    split = len(encoder.weights)
-    encoder.set_weights(cae[:split])
-    decoder.set_weights(cae[split:])
+    """`synthesize` with CAEs as `utils.read_model` gives them: cae, and pairs as {(source, target): CAE}."""
+    model = build_cae(latent)
+    utils.load_weights(model, cae)
+    encoder, decoder = model.layers
+    translator = build_cae(latent) if pairs else None
 
     def translated(source, target, images):
         if (source, target) not in pairs:
             return None
-        model = build_cae(latent)
-        model.set_weights(pairs[source, target])
-        return utils.in_chunks(model, images)
+        utils.load_weights(translator, pairs[source, target])
+        return utils.in_chunks(translator, images)
 
     chunks = functools.partial(utils.in_chunks, threads=utils.parallel_operations)
     tools = Tools(functools.partial(chunks, encoder), functools.partial(chunks, decoder), translated, theta, seed, most)
@@ -249,16 +248,15 @@ def read_settings(folder):
 def make_synthetic_faces(experiment, options, theta, most):
     settings, emotions = experiment["settings"], experiment["dataset"]["emotions"]
     faces_of = utils.training_faces(experiment)
-    model = build_cae(settings["latent"])
 
     def pair_files(folder):
         return {(a, b): path for a in emotions for b in emotions if (path := folder / f"cae-{a}-{b}.keras").exists()}
 
     def arguments_of(run, method):
         folder = utils.run_folder(experiment, run)
-        pairs = {key: utils.read_weights(path, model) for key, path in pair_files(folder).items()} if "translate" in method else {}
+        pairs = {key: utils.read_model(path) for key, path in pair_files(folder).items()} if "translate" in method else {}
         return {"method": method, "faces": faces_of(run)[0], "latent": settings["latent"], "pairs": pairs,
-                "cae": utils.read_weights(folder / "cae.keras", model), "theta": theta_range(theta), "most": most,
+                "cae": utils.read_model(folder / "cae.keras"), "theta": theta_range(theta), "most": most,
                 "seed": [settings["seed"], run]}
 
     todo = []

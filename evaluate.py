@@ -119,7 +119,7 @@ def predict(experiment, faces, arms):
         test, folder = faces.take(split.test), utils.run_folder(experiment, run)
         for arm in arms:
             check_parents(folder, arm, set(test.names.tolist()), experiment)
-            utils.read_weights(folder / f"classifier-{arm}.keras", model)
+            utils.load_weights(model, utils.read_model(folder / f"classifier-{arm}.keras"))
             probabilities = utils.in_chunks(model, test.images)
             codes = [emotions[k] for k in probabilities.argmax(1)]
             predicted[arm].append(codes)
@@ -471,7 +471,7 @@ def draw(experiment, metrics, faces, folder):
     draw_learning(figures, experiment, metrics)
     draw_cae_loss(figures, experiment)
     cae = build_cae(experiment["settings"]["latent"])
-    utils.read_weights(utils.run_folder(experiment, 0) / "cae.keras", cae)
+    utils.load_weights(cae, utils.read_model(utils.run_folder(experiment, 0) / "cae.keras"))
     draw_reconstructions(figures, cae, faces, split)
     draw_synthetic(figures, experiment, metrics, faces)
     draw_latents(figures, cae, faces, metrics)

@@ -79,12 +79,13 @@ def train_cae(train, validation, latent, epochs, seed, checkpoint=None, report=l
 
 
 def train_pair(start, sources, targets, latent, epochs, seed, report=lambda fraction: None):
-    """Fine-tune the CAE with the weights `start` to turn each face of `sources` into the same row of `targets`: its file."""
+    """Fine-tune the CAE `start` (of `utils.read_model`) to turn each face of `sources` into the same row of `targets`: its file."""
 
     def shuffled(epoch):
         return utils.epoch_rows(np.random.default_rng([seed, epoch]).permutation(len(sources)))
 
-    weights, _ = utils.fit(build_cae, (latent,), "mse", start, (sources, targets), shuffled, epochs, (sources[:1], targets[:1]),
+    weights = utils.load_weights(build_cae(latent), start)
+    weights, _ = utils.fit(build_cae, (latent,), "mse", weights, (sources, targets), shuffled, epochs, (sources[:1], targets[:1]),
                            report=report)
     return utils.model_file(build_cae, (latent,), weights)
 
@@ -153,11 +154,10 @@ def train_pairs(experiment, options):
     settings, emotions = experiment["settings"], experiment["dataset"]["emotions"]
     faces_of = utils.training_faces(experiment)
     ordered = [(source, target) for source in emotions for target in emotions if source != target]
-    model = build_cae(settings["latent"])
 
     def arguments_of(run, path, pairs, epochs):
         faces, _ = faces_of(run)
-        return {"start": utils.read_weights(path.with_name("cae.keras"), model), "sources": faces.images[pairs[:, 0]],
+        return {"start": utils.read_model(path.with_name("cae.keras")), "sources": faces.images[pairs[:, 0]],
                 "targets": faces.images[pairs[:, 1]], "latent": settings["latent"], "epochs": epochs,
                 "seed": settings["seed"] + run}
 

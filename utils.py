@@ -680,11 +680,20 @@ def write_model(path, provenance, data):
     write_bytes(path, repacked(data, provenance))
 
 
-def read_weights(path, model):
-    """Fill `model` from a .keras file: its numbers are read, its description of layers is not, so no code comes with it."""
+def read_model(path):
+    """(path, bytes) of a .keras file, for `load_weights` in whichever process needs them. Raises `Problem` if it is damaged."""
     read_provenance(path)  # for the checksums, which h5py does not look at
     with damaged(path):
-        model.load_weights(path)
+        return str(path), path.read_bytes()
+
+
+def load_weights(model, stored):
+    """Fill `model` with what `read_model` read: its numbers, not its description of layers, so no code comes with it."""
+    path, data = stored
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.keras").write_bytes(data)
+        with damaged(path):
+            model.load_weights(Path(folder) / "model.keras")
     return model.get_weights()
 
 

@@ -30,6 +30,10 @@ def cae():
     return model
 
 
+def stored(cae):
+    return "cae.keras", utils.model_file(train_cae.build_cae, (32,), cae.get_weights())
+
+
 def counts(codes):
     return [int((np.asarray(codes) == emotion).sum()) for emotion in EMOTIONS]
 
@@ -76,7 +80,7 @@ def test_validation_is_drawn_after_augmentation(train):
 
 
 def test_synthetic_faces_have_every_pair_once_and_its_label(faces, train):
-    made = augment.augment("interpolate", train, 32, train_cae.build_cae().get_weights(), {}, (0.5, 0.5), [0, 0], 10_000)
+    made = augment.augment("interpolate", train, 32, stored(train_cae.build_cae()), {}, (0.5, 0.5), [0, 0], 10_000)
     assert made.images.shape == (1981, 48, 48, 1)
     by_hand = [(a, b) for emotion in EMOTIONS for a in range(170) for b in range(a + 1, 170)
                if train.emotions[a] == train.emotions[b] == emotion]
@@ -88,7 +92,7 @@ def test_synthetic_faces_have_every_pair_once_and_its_label(faces, train):
 
 
 def test_theta_one_gives_back_the_decoded_first_parent(train, cae):
-    made = augment.augment("interpolate", train, 32, cae.get_weights(), {}, (1.0, 1.0), [0, 0], 10_000)
+    made = augment.augment("interpolate", train, 32, stored(cae), {}, (1.0, 1.0), [0, 0], 10_000)
     decoded = utils.in_chunks(cae, train.images)
     assert decoded.std() > 0.01
     assert np.allclose(made.images, decoded[made.parents[:, 0]], atol=1e-5)
@@ -97,7 +101,7 @@ def test_theta_one_gives_back_the_decoded_first_parent(train, cae):
 
 def test_interpolation_is_between_latents_and_not_between_pixels(train, cae):
     encoder, decoder = cae.layers
-    made = augment.augment("interpolate", train, 32, cae.get_weights(), {}, (0.3, 0.3), [0, 0], 10_000)
+    made = augment.augment("interpolate", train, 32, stored(cae), {}, (0.3, 0.3), [0, 0], 10_000)
     a, b = made.parents[777]
     z = np.asarray(encoder(train.images[[a, b]]))
     assert np.allclose(made.images[777], decoder(0.3 * z[:1] + 0.7 * z[1:])[0], atol=1e-5)

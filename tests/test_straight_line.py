@@ -38,7 +38,8 @@ def test_training_faces(reference, train):
 
 
 def test_synthetic_faces(reference, train):
-    made = augment.augment("interpolate", train, 32, weights(reference, "", 20), {}, (0.5, 0.5), [0, 0], 10_000)
+    cae = "cae.keras", utils.model_file(train_cae.build_cae, (32,), weights(reference, "", 20))
+    made = augment.augment("interpolate", train, 32, cae, {}, (0.5, 0.5), [0, 0], 10_000)
     assert np.array_equal(reference["parents"], train.names[made.parents])
     assert np.array_equal(reference["synthetic_emotions"], made.emotions)
     theirs = reference["synthetic_faces"].reshape(made.images.shape)
