@@ -1,7 +1,7 @@
 # make reproduce   the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
 # make test        the tests
 # make study       every arm under all three protocols (hours; it says how many beforehand)
-# make bench       seconds against a straight-line implementation (40 minutes)
+# make bench       seconds against a straight-line implementation (half an hour to one and a half)
 # make clean       remove experiments and the drawn faces; JAFFE and .venv stay
 # Options of study: DATA=PATH RUNS=N RESULTS=DIR; of all: PYTHON=python3.12
 
@@ -22,7 +22,7 @@ reproduce: .venv/installed
 	$(PY) train_classifier.py
 	$(PY) evaluate.py
 
-# Eleven minutes per run on one core, summed over the three protocols, as measured on the stand-in.
+# Eleven minutes per run on one core without AVX-512, half of that with it, summed over the protocols; seen on the stand-in.
 study: .venv/installed
 	@echo "every arm, three protocols, $(RUNS) runs each: about $$(( $(RUNS) * 11 / $(CORES) )) minutes on the $(CORES) cores here,"
 	@echo "and $$(( $(RUNS) * 8 / 10 + 1 )) GB in $(RESULTS)/; interrupt it when you like, the same command goes on from there"

@@ -5,7 +5,7 @@
 It prints, as Markdown: each stage of one published run (`none` and `interpolate`), the four scripts and straight_line.py
 in turn, medians and their ratio, peak memory, and the bound that the arithmetic itself sets (floating-point operations
 counted from the layers, over the rate of matrix products measured in the same run); then how `holdout` grows with jobs, runs
-and faces, up to 10,000 of them. Half an hour on two fast cores, --quick a tenth of it on few epochs.
+and faces, up to 10,000 of them. Half an hour on two cores with AVX-512, longer on others; --quick a tenth of it on few epochs.
 """
 
 import argparse
