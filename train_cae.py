@@ -113,7 +113,8 @@ def main():
         utils.warn(note)
     folder, settings = experiment["folder"], experiment["settings"]
     utils.say(f"{utils.label_of(experiment)}: {len(data_set.faces.names)} faces, {experiment['dataset']['subjects']} people, "
-              f"{len(experiment['dataset']['emotions'])} emotions; {experiment['protocol']}, {settings['runs']} run{'s' * (settings['runs'] > 1)}")
+              f"{len(experiment['dataset']['emotions'])} emotions; {experiment['protocol']}, {settings['runs']} "
+              f"run{'s' * (settings['runs'] > 1)}")
     with utils.locked(folder):
         utils.write_splits(experiment, data_set.faces)
         if options.scope in ("all", "both"):
