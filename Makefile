@@ -1,6 +1,6 @@
 # make reproduce   the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
 # make test        the tests
-# make study       every arm under all three protocols (hours; it says how many beforehand)
+# make study       every arm under all three protocols (it says beforehand how long it takes)
 # make bench       seconds against a straight-line implementation (half an hour to one and a half)
 # make clean       remove experiments and the drawn faces; JAFFE and .venv stay
 # Options of study: DATA=PATH RUNS=N RESULTS=DIR; of all: PYTHON=python3.12
@@ -26,15 +26,15 @@ reproduce: .venv/installed
 study: .venv/installed
 	@echo "every arm, three protocols, $(RUNS) runs each: about $$(( $(RUNS) * 11 / $(CORES) )) minutes on the $(CORES) cores here,"
 	@echo "and $$(( $(RUNS) * 8 / 10 + 1 )) GB in $(RESULTS)/; interrupt it when you like, the same command goes on from there"
-	@rm -f .venv/study
+	@mkdir -p "$(RESULTS)" && rm -f "$(RESULTS)/.study"
 	@for protocol in published holdout loso; do \
 	  echo "== $$protocol" && \
-	  $(PY) train_cae.py $(if $(DATA),--data "$(DATA)") --results "$(RESULTS)" --protocol $$protocol --runs $(RUNS) --scope both | tee .venv/last && \
-	  experiment="$$(sed -n 's/^experiment: //p' .venv/last)" && \
+	  $(PY) train_cae.py $(if $(DATA),--data "$(DATA)") --results "$(RESULTS)" --protocol $$protocol --runs $(RUNS) --scope both | tee "$(RESULTS)/.last" && \
+	  experiment="$$(sed -n 's/^experiment: //p' "$(RESULTS)/.last")" && \
 	  $(PY) augment.py "$$experiment" --methods all && \
-	  $(PY) train_classifier.py "$$experiment" && echo "$$experiment" >> .venv/study || exit; \
+	  $(PY) train_classifier.py "$$experiment" && echo "$$experiment" >> "$(RESULTS)/.study" || exit; \
 	done
-	@experiments=(); while IFS= read -r folder; do experiments+=("$$folder"); done < .venv/study; $(PY) evaluate.py "$${experiments[@]}"
+	@experiments=(); while IFS= read -r folder; do experiments+=("$$folder"); done < "$(RESULTS)/.study"; $(PY) evaluate.py "$${experiments[@]}"
 
 test: .venv/installed-tests
 	$(PY) -m pytest tests

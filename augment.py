@@ -13,8 +13,9 @@
     geometric     control: small random flips, shifts, rotations and zooms of training faces
     X+Y           Y applied to the faces that X made, such as interpolate+geometric
 
-All but translate make as many faces of each emotion as interpolate does. It leaves run-NN/synthetic-<method>.npz with the
-faces and, for each of them, its emotion, its parents' names and their weights. A few seconds per run.
+All but translate make as many faces of each emotion as interpolate does (transfer none of an emotion that it has no
+people for). It leaves run-NN/synthetic-<method>.npz with the faces and, for each of them, its emotion, its parents'
+names and their weights. A few seconds per run.
 """
 
 import argparse

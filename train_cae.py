@@ -227,7 +227,8 @@ def arguments():
                         "fine-tuned from it; both (default: %(default)s)")
     add("--latent", type=utils.whole(1, 4096), metavar="N", help="latent dimensions (default: 32, the paper's)")
     add("--cae-epochs", type=utils.whole(1), metavar="N", help="default: 80, the paper's")
-    add("--pair-epochs", type=utils.whole(1), metavar="N", help="epochs of fine-tuning for an emotion pair (default: 8)")
+    add("--pair-epochs", type=utils.whole(1), metavar="N", help="epochs of fine-tuning for an emotion pair (default: 8), "
+        "fewer where all pairs together would cost more than four times the one CAE")
     add("--classifier-epochs", type=utils.whole(1), metavar="N", help="published: at most so many (default: 80, the paper's)")
     add("--patience", type=patience, metavar="N", help="published: epochs without a lower validation loss before the classifier "
         "stops (default: 5, the paper's); none trains all epochs")

@@ -430,7 +430,11 @@ def create_experiment(data, protocol, given, results, crop=CROP):
     }
     for run in range(settings["runs"]):  # splits that cannot be made are refused before anything is written
         make_split(faces, protocol, run, settings["seed"], settings["runs"])
-    if (folder / "experiment.json").exists():
+    make_folder(folder)
+    with locked(folder):
+        if not (folder / "experiment.json").exists():
+            write_json(folder / "experiment.json", description)
+            return {**description, "folder": folder}, data_set
         there = read_experiment(folder)
         if there["dataset"]["fingerprint"] != description["dataset"]["fingerprint"]:
             raise Problem(f"{shown(folder)}: began with other faces (fingerprint {there['dataset']['fingerprint']}, now "
@@ -442,11 +446,7 @@ def create_experiment(data, protocol, given, results, crop=CROP):
         if there["dataset"]["path"] != description["dataset"]["path"]:  # the same faces, moved
             there["dataset"]["path"] = description["dataset"]["path"]
             write_json(folder / "experiment.json", {key: there[key] for key in description})
-        description = there
-    else:
-        make_folder(folder)
-        write_json(folder / "experiment.json", description)
-    return {**description, "folder": folder}, data_set
+        return there, data_set
 
 
 def read_experiment(folder):
@@ -510,7 +510,10 @@ def identity(experiment):
 
 
 def experiment_faces(experiment):
-    """All faces of an experiment, test faces too: for evaluate.py alone. Raises `Problem` if they changed."""
+    """All faces of an experiment, test faces too: for evaluate.py, and for `training_faces`, which leaves those out.
+
+    Raises `Problem` if they changed.
+    """
     dataset = experiment["dataset"]
     faces = load_faces(dataset["path"], dataset["crop"] and tuple(dataset["crop"])).faces
     if fingerprint(faces) != dataset["fingerprint"]:
@@ -521,7 +524,8 @@ def experiment_faces(experiment):
 
 def write_splits(experiment, faces):
     """splits.npz: row numbers of every run's training, validation and test faces, faces in the order of their names."""
-    path, made_of, settings = experiment["folder"] / "splits.npz", provenance(experiment), experiment["settings"]
+    path, settings = experiment["folder"] / "splits.npz", experiment["settings"]
+    made_of = {"experiment": identity(experiment), "made_from": {}}
     if not finished(path, made_of):
         splits = [make_split(faces, experiment["protocol"], run, settings["seed"], settings["runs"])
                   for run in range(settings["runs"])]
@@ -711,11 +715,23 @@ def damaged(path):
 def provenance(experiment, made_from=(), **settings):
     """What an artifact is made from: it is stored in the artifact, and the artifact made again when it changes.
 
-    Raises `Problem` if one of `made_from` is damaged or of another experiment (its CAE may have seen this one's test faces).
+    Raises what `read_input` raises for one of `made_from`.
     """
     for path in made_from:
-        belongs(path, read_provenance(path), identity(experiment))
+        read_input(path, experiment)
+    made_from = [experiment["folder"] / "splits.npz", *made_from]
     return {"experiment": identity(experiment), "made_from": {path.name: file_digest(path) for path in made_from}, **settings}
+
+
+def read_input(path, experiment):
+    """The provenance of the artifact at `path`. Raises `Problem` if it is damaged, or of another experiment or other splits:
+    it may have seen this one's test faces."""
+    found, splits = read_provenance(path), experiment["folder"] / "splits.npz"
+    belongs(path, found, identity(experiment))
+    if found["made_from"].get(splits.name) != file_digest(splits):
+        raise Problem(f"{shown(path)}: made with other splits than those of {splits.name}; run train_cae.py and the scripts after it "
+                      f"again, with the same options")
+    return found
 
 
 def file_digest(path):
@@ -767,12 +783,15 @@ def tensorflow():
     gc.disable()  # importing makes objects that all stay: to look for garbage among them takes a second, and one more at exit
     unused = [name for name in ("sklearn", "matplotlib") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(unused))  # Keras imports them for wrappers and galleries: a third of the time it takes
-    with silenced_stderr():
-        import tensorflow as tf
-    for name in unused:
-        del sys.modules[name]
-    gc.freeze()
-    gc.enable()
+    try:
+        with silenced_stderr():
+            import tensorflow as tf
+        gc.freeze()
+    finally:
+        for name in unused:
+            del sys.modules[name]
+        gc.enable()
+    tf.config.set_visible_devices([], "GPU")  # it computes other bytes, and each worker would take all of its memory
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(min(parallel_operations, cores()))
     tf.config.experimental.enable_op_determinism()
@@ -875,8 +894,9 @@ def compiled(build, arguments, loss, parts):
 
     @tf.function(input_signature=[images, targets])
     def validate(x, y):
-        cuts = [tf.shape(x)[0] * part // parts for part in range(parts + 1)]
-        predicted = tf.concat([model(x[begin:end], training=False) for begin, end in zip(cuts, cuts[1:])], axis=0)
+        rows = tf.shape(x)[0]
+        padded = tf.pad(x, [[0, -rows % parts], [0, 0], [0, 0], [0, 0]])  # no part may be empty: oneDNN refuses it
+        predicted = tf.concat([model(part, training=False) for part in tf.split(padded, parts)], axis=0)[:rows]
         return losses(y, predicted), predicted
 
     return model, [steps_taken, *first, *second], train, validate

@@ -630,6 +630,7 @@ def bare(data):
     return member("provenance.json", lambda old: json.dumps({"experiment": json.loads(old)["experiment"]}).encode())(data)
 
 
+OTHER_SPLITS = member("test-00.npy", lambda old: old[:-16] + old[-8:] + old[-16:-8])  # a partition, in another order
 DAMAGE = [  # (file, what is done to it, the script that meets it, what its line says)
     ("experiment.json", lambda data: b"", "augment.py", "experiment.json: damaged .*restore it, or remove the folder"),
     ("experiment.json", lambda data: data[:100], "augment.py", "experiment.json: damaged"),
@@ -667,6 +668,9 @@ DAMAGE = [  # (file, what is done to it, the script that meets it, what its line
     ("splits.npz", foreign, "evaluate.py", "splits.npz: belongs to another experiment; remove it"),
     ("splits.npz", member("test-00.npy", lambda old: old[:-8] + old[-16:-8]), "evaluate.py", "splits.npz: damaged .*every face on one side"),
     ("splits.npz", lambda data: data.replace(b"test-00", b"tesl-00"), "evaluate.py", "splits.npz: damaged .*holds no test-00"),
+    ("splits.npz", OTHER_SPLITS, "augment.py", "cae.keras: made with other splits"),
+    ("splits.npz", OTHER_SPLITS, "train_classifier.py", "synthetic-interpolate.npz: made with other splits"),
+    ("splits.npz", OTHER_SPLITS, "evaluate.py", "classifier-none.keras: made with other splits"),
     ("run-00/cae.keras", lambda data: b"", "augment.py", "cae.keras: damaged .*remove it and run"),
     ("run-00/cae.keras", lambda data: data[:5000], "augment.py", "cae.keras: damaged"),
     ("run-00/cae.keras", flip, "augment.py", "cae.keras: damaged"),

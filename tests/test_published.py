@@ -107,6 +107,16 @@ def test_interpolation_is_between_latents_and_not_between_pixels(train, cae):
     assert np.allclose(made.images[777], decoder(0.3 * z[:1] + 0.7 * z[1:])[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("n", [1, 43, 65])  # 64 at a time, in two parts: neither may be empty
+def test_any_number_of_validation_faces(n, train, cae):
+    model, _, _, validate = utils.compiled(train_cae.build_cae, (32,), "mse", 2)
+    model.set_weights(cae.get_weights())
+    images = train.images[:n]
+    losses, decoded = utils.in_chunks(validate, images, images)
+    assert decoded.shape == images.shape and np.allclose(decoded, cae(images), atol=1e-5)
+    assert np.allclose(losses, ((decoded - images) ** 2).mean((1, 2, 3)), rtol=1e-4)
+
+
 def test_metrics_of_the_published_confusion_matrices():
     baseline = [[4, 0, 0, 0, 0, 2, 0], [0, 2, 0, 0, 1, 3, 0], [0, 0, 3, 0, 1, 2, 1], [0, 0, 0, 6, 0, 0, 0],
                 [0, 0, 0, 2, 3, 0, 1], [0, 0, 0, 1, 0, 5, 0], [0, 0, 0, 0, 1, 0, 5]]
