@@ -1,55 +1,62 @@
 # make reproduce   the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
 # make test        the tests
-# make study       every arm under all three protocols (it says beforehand how long it takes)
-# make bench       seconds against a straight-line implementation (half an hour to one and a half)
-# make clean       remove experiments and the drawn faces; JAFFE and .venv stay
-# Options of study: DATA=PATH RUNS=N RESULTS=DIR; of all: PYTHON=python3.12
+# make lint        ruff over everything
+# make study       every arm under three protocols, and a report that sets them side by side
+# make bench       make reproduce against a straight-line implementation of it (hours)
+# make lock        requirements.lock anew, from what requirements.txt brings today
+# make clean       remove experiments and the drawn faces; JAFFE, results/measured/ and .venv stay
+# For all: PYTHON=python3.12. For study: DATA=PATH RUNS=N RESULTS=DIR PROTOCOLS="loso" and
+# OPTIONS="--crop square" for whatever else train_cae.py takes.
 
 PYTHON ?= python3
-RUNS ?= 10
 RESULTS ?= results/study
-DATA ?=
+PROTOCOLS ?= published holdout loso
 PY := .venv/bin/python
-CORES := $(shell getconf _NPROCESSORS_ONLN)
-SHELL := /bin/bash -o pipefail
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+SHELL := /bin/bash
 
-.PHONY: reproduce test study bench clean
+.PHONY: reproduce test lint study bench lock clean
 
 reproduce: .venv/installed
-	@test -z "$(DATA)" || { echo "make reproduce takes no DATA: put JAFFE into data/, or use make study" >&2; exit 2; }
 	$(PY) train_cae.py
 	$(PY) augment.py
 	$(PY) train_classifier.py
 	$(PY) evaluate.py
 
-# Eleven minutes per run on one core without AVX-512, half of that with it, summed over the protocols; seen on the stand-in.
-study: .venv/installed
-	@echo "every arm, three protocols, $(RUNS) runs each: about $$(( $(RUNS) * 11 / $(CORES) )) minutes on the $(CORES) cores here,"
-	@echo "and $$(( $(RUNS) * 8 / 10 + 1 )) GB in $(RESULTS)/; interrupt it when you like, the same command goes on from there"
-	@mkdir -p "$(RESULTS)" && rm -f "$(RESULTS)/.study"
-	@for protocol in published holdout loso; do \
-	  echo "== $$protocol" && \
-	  $(PY) train_cae.py $(if $(DATA),--data "$(DATA)") --results "$(RESULTS)" --protocol $$protocol --runs $(RUNS) --scope both | tee "$(RESULTS)/.last" && \
-	  experiment="$$(sed -n 's/^experiment: //p' "$(RESULTS)/.last")" && \
-	  $(PY) augment.py "$$experiment" --methods all && \
-	  $(PY) train_classifier.py "$$experiment" && echo "$$experiment" >> "$(RESULTS)/.study" || exit; \
-	done
-	@experiments=(); while IFS= read -r folder; do experiments+=("$$folder"); done < "$(RESULTS)/.study"; $(PY) evaluate.py "$${experiments[@]}"
-
 test: .venv/installed-tests
-	$(PY) -m pytest tests
+	$(PY) -m pytest
+
+lint: .venv/installed-tests
+	$(PY) -m ruff check
+
+study: .venv/installed
+	@for protocol in $(PROTOCOLS); do \
+	  folder="$(RESULTS)/$$protocol" && echo "== $$protocol" && \
+	  $(PY) train_cae.py --results "$$folder" --protocol $$protocol $(if $(DATA),--data "$(DATA)") \
+	    $(if $(RUNS),--runs $(RUNS)) $(OPTIONS) && \
+	  $(PY) augment.py "$$folder"/*/ --methods all && \
+	  $(PY) train_classifier.py "$$folder"/*/ || exit; \
+	done
+	@cd "$(RESULTS)" && $(CURDIR)/$(PY) $(CURDIR)/evaluate.py $(foreach p,$(PROTOCOLS),$(p)/*/)
 
 bench: .venv/installed
 	$(PY) tests/bench.py
 
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet -r requirements.txt
+	.venv-lock/bin/python -m pip freeze > requirements.lock
+	rm -rf .venv-lock
+
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	@touch $@
 
 .venv/installed-tests: .venv/installed tests/requirements.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(PIP) -r tests/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf data/standin results/*/
+	rm -rf data/standin
+	find results -mindepth 1 -maxdepth 1 -type d ! -name measured -exec rm -rf {} +

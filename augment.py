@@ -1,328 +1,394 @@
 """Stage 2 of 4: make synthetic faces from the training faces, one set per augmentation method.
 
-    python augment.py [EXPERIMENT]                                   the paper's method and the control beside it
-    python augment.py [EXPERIMENT] --methods interpolate,blend       these
-    python augment.py [EXPERIMENT] --methods all                     all, `translate` where its CAEs were trained
-    python augment.py [EXPERIMENT] --theta 0.25:0.75                 draw theta anew for each pair
+    python augment.py [EXPERIMENT]                               the default methods
+    python augment.py [EXPERIMENT] --methods interpolate,blend   these
+    python augment.py [EXPERIMENT] --methods all                 all that the faces allow
 
-    interpolate   the paper: decode(theta z_a + (1 - theta) z_b) for every pair (a, b) of training faces of one emotion
-    translate     every training face of emotion A through the CAE that was trained to turn A into B, for each B
-    transfer      decode(z(j, B) + z(i, A) - z(i, B)): person j given person i's change of expression from B to A
-    duplicate     control: training faces repeated
-    blend         control: interpolate's pairs averaged as pixels, no autoencoder
-    geometric     control: small random flips, shifts, rotations and zooms of training faces
-    X+Y           Y applied to the faces that X made, such as interpolate+geometric
+    translate        the CAE per emotion pair, the abstract's "different facial expressions": every
+                     training face turned into each other emotion
+    interpolate      the author's notebooks: decode(theta z_a + (1 - theta) z_b) for every pair (a, b)
+                     of training faces of one emotion
+    transfer         decode(z(j, B) + z(i, A) - z(i, B)): person j given person i's change from B to A
+    person-mean      control of translate: the pixel mean of the person's faces of the other emotion
+    blend            control of interpolate: its pairs averaged as pixels
+    pixel-transfer   control of transfer: the same three faces added and subtracted as pixels
+    duplicate-M      control: training faces again, as many of each emotion as method M makes
+    geometric-M      control, likewise: each flipped, shifted, turned and zoomed a little
 
-All but translate make as many faces of each emotion as interpolate does (transfer none of an emotion that it has no
-people for). It leaves run-NN/synthetic-<method>.npz with the faces and, for each of them, its emotion, its parents'
-names and their weights. A few seconds per run.
+It leaves run-NN/synthetic-<method>.npz: images, emotions and, for each face, its parents (rows of
+`names`, the training faces) and their weights. Seconds to a minute per run.
 """
 
 import argparse
 import functools
-import json
-import random
-import re
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 
 import utils
-from train_cae import build_cae
+from data.experiment import experiment_faces, open_experiment, split_file, training_faces
+from train_cae import build_cae, cae_file, cae_made_from, emotion_pairs
+from utils import shown
 
 
 class Synthetic(NamedTuple):
-    """n synthetic faces: images float32 (n, 48, 48, 1), never below 0 but possibly above 1; emotions str (n,); parents
-    int32 (n, k), rows of the faces they were made from; weights float32 (n, k), how much each parent counts for."""
+    """n synthetic faces and what they were made from."""
 
-    images: np.ndarray
-    emotions: np.ndarray
-    parents: np.ndarray
-    weights: np.ndarray
+    images: np.ndarray  # float32 (n, 48, 48, 1), never below 0 but possibly above 1
+    emotions: np.ndarray  # str (n,)
+    parents: np.ndarray  # int (n, k): rows of the training faces
+    weights: np.ndarray  # float32 (n, k): how much each parent counts for; 0: a place not used
 
 
 class Tools(NamedTuple):
-    """What a method may use: the run's CAE as encode(images) and decode(latents), translate(source, target, images) or
-    None where there is no CAE for the pair, the range of theta, a seed (list of int), and the most faces to make."""
+    """What a method may use beside the training faces."""
 
-    encode: callable
-    decode: callable
-    translate: callable
-    theta: tuple
+    encode: callable  # images to latents, by the run's CAE
+    decode: callable  # latents to images
+    translate: callable  # (source, target, images) to images, by the CAE of the pair
+    theta: float
+    most: int  # faces that a method may make
     seed: list
-    most: int
 
 
-# ---------------------------------------------------------------------------------------------------- the methods
-def same_emotion_pairs(emotions, most, seed):
-    """int64 (n, 2): every unordered pair (a < b) of faces of one emotion, emotion by emotion; at most `most` of them,
-    drawn at random. The pairs are numbered, not listed: 10,000 faces have seven million."""
-    members = [np.flatnonzero(emotions == emotion) for emotion in sorted(set(emotions.tolist()))]
-    counts = [len(rows) * (len(rows) - 1) // 2 for rows in members]
-    total = sum(counts)
-    chosen = np.arange(total) if total <= most else np.sort(random.Random(str(seed)).sample(range(total), most))
-    pairs, first = [], 0
-    for rows, count in zip(members, counts):
-        number = chosen[(chosen >= first) & (chosen < first + count)] - first
-        n = len(rows)
-        a = (n - 2 - np.floor(np.sqrt(4.0 * n * (n - 1) - 8 * number - 7) / 2 - 0.5)).astype(int)  # row of the triangle
-        b = number + a + 1 - n * (n - 1) // 2 + (n - a) * (n - a - 1) // 2
+# --------------------------------------------------------------------- which faces become which
+# A plan says which emotions are made, str (n,), of which rows, int (n, k). A method and its controls
+# share one, so that they make the same number of faces of each emotion.
+def same_emotion_pairs(faces, tools):
+    """Every unordered pair (a, b) of faces of one emotion, emotion by emotion.
+
+    Of more than tools.most so many are drawn, of each emotion in proportion to its real faces. They
+    are numbered, not listed: 10,000 faces have seven million.
+    """
+    rng, pairs = np.random.default_rng(tools.seed), []
+    members = [np.flatnonzero(faces.emotions == emotion) for emotion in np.unique(faces.emotions)]
+    all_fit = sum(len(rows) * (len(rows) - 1) // 2 for rows in members) <= tools.most
+    for rows in members:
+        n, count = len(rows), len(rows) * (len(rows) - 1) // 2
+        share = round(tools.most * n / len(faces.emotions))
+        number = np.arange(count) if all_fit or count <= share else np.sort(
+            rng.choice(count, share, replace=False, shuffle=False))
+        a = n - 2 - np.floor(np.sqrt(4.0 * n * (n - 1) - 8 * number - 7) / 2 - 0.5).astype(int)
+        b = number + a + 1 - count + (n - a) * (n - a - 1) // 2  # row a, column b of the triangle
         pairs.append(np.stack([rows[a], rows[b]], axis=1))
-        first += count
-    if not total:
-        raise utils.Problem("no emotion has two training faces to make a pair of; add faces, or choose another protocol")
-    return np.concatenate(pairs)
+    pairs = np.concatenate(pairs)
+    return faces.emotions[pairs[:, 0]], pairs
 
 
-def pairs_and_weights(faces, tools):
-    """The pairs and, float32 (n, 2), theta and 1 - theta of each: the same for `interpolate` and for `blend`."""
-    pairs = same_emotion_pairs(faces.emotions, tools.most, tools.seed)
-    low, high = tools.theta
-    theta = np.random.default_rng(tools.seed).uniform(low, high, len(pairs)) if low < high else np.full(len(pairs), low)
-    return pairs, np.stack([theta, 1 - theta], axis=1).astype(np.float32)
+def translations(faces, tools):
+    """Every face in each other emotion for which anybody showed both; at most tools.most, drawn."""
+    targets, rows = [], [np.empty(0, int)]
+    for source, target in emotion_pairs(faces):
+        rows.append(np.flatnonzero(faces.emotions == source))
+        targets += [target] * len(rows[-1])
+    targets, rows = np.array(targets), np.concatenate(rows)
+    if len(rows) > tools.most:
+        rng = np.random.default_rng(tools.seed)
+        kept = np.sort(rng.choice(len(rows), tools.most, replace=False))
+        targets, rows = targets[kept], rows[kept]
+    return targets, rows[:, None]
 
 
+def transfers(faces, tools):
+    """Rows (j, B), (i, A), (i, B) of people i != j and emotions A != B, drawn at random; as many of
+    each A as `same_emotion_pairs` has."""
+    rng, posed, possible = np.random.default_rng(tools.seed), posers(faces), {}
+    for row, (i, a) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
+        others = [b for b in sorted(posed) if b != a and i in posed[b] and len(posed[b]) > 1]
+        if others:  # the emotions B that i and somebody else posed
+            possible.setdefault(a, []).append((row, i, others))
+    made, parents = [], []
+
+    def drawn(choices):
+        return choices[rng.integers(len(choices))]
+
+    for a in same_emotion_pairs(faces, tools)[0].tolist():
+        if a in possible:
+            row, i, others = drawn(possible[a])
+            b = drawn(others)
+            j = drawn([person for person in posed[b] if person != i])
+            parents.append((drawn(posed[b][j]), row, drawn(posed[b][i])))
+            made.append(a)
+    return np.array(made), np.array(parents)
+
+
+def posers(faces):
+    """{emotion: {person: rows}}, of known people."""
+    posed = {}
+    for row, (person, emotion) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
+        if person:
+            posed.setdefault(emotion, {}).setdefault(person, []).append(row)
+    return posed
+
+
+# ----------------------------------------------------------------------------------- the methods
 def interpolate(faces, tools):
-    pairs, weights = pairs_and_weights(faces, tools)
+    emotions, pairs = same_emotion_pairs(faces, tools)
+    weights = same_for_all(pairs, tools.theta, 1 - tools.theta)
     latents = tools.encode(faces.images)
-    return Synthetic(tools.decode(np.einsum("nk,nkd->nd", weights, latents[pairs])), faces.emotions[pairs[:, 0]], pairs, weights)
+    return Synthetic(tools.decode(weighted(latents[pairs], weights)), emotions, pairs, weights)
 
 
 def blend(faces, tools):
-    pairs, weights = pairs_and_weights(faces, tools)
-    images = sum(weights[:, k, None, None, None] * faces.images[pairs[:, k]] for k in range(2))
-    return Synthetic(images, faces.emotions[pairs[:, 0]], pairs, weights)
-
-
-def repeated_rows(faces, tools):
-    """int64 (n,): the faces in turn, as often as `interpolate` makes a face of their emotion."""
-    wanted = faces.emotions[same_emotion_pairs(faces.emotions, tools.most, tools.seed)[:, 0]]
-    rows = np.empty(len(wanted), int)
-    for emotion in set(wanted.tolist()):
-        rows[wanted == emotion] = np.resize(np.flatnonzero(faces.emotions == emotion), (wanted == emotion).sum())
-    return rows
-
-
-def duplicate(faces, tools, rows=None):
-    rows = repeated_rows(faces, tools) if rows is None else rows
-    return Synthetic(faces.images[rows], faces.emotions[rows], rows[:, None], np.ones((len(rows), 1), np.float32))
-
-
-def geometric(faces, tools, rows=None):
-    utils.tensorflow()
-    from keras import Sequential, layers
-
-    seed, nearest = zlib.crc32(str(tools.seed).encode()) % 2**31, {"fill_mode": "nearest"}
-    move = Sequential([layers.RandomFlip("horizontal", seed=seed), layers.RandomTranslation(0.05, 0.05, seed=seed + 1, **nearest),
-                       layers.RandomRotation(7 / 360, seed=seed + 2, **nearest),  # a fraction of the full turn
-                       layers.RandomZoom((-0.06, 0.06), seed=seed + 3, **nearest)])
-    plain = duplicate(faces, tools, rows)
-    return plain._replace(images=utils.in_chunks(lambda images: move(images, training=True), plain.images))
-
-
-def transfer_parents(faces, tools):
-    """int64 (n, 3): faces (j, B), (i, A), (i, B), people i != j, emotions A != B; as many of each A as `interpolate` makes."""
-    rng = np.random.default_rng(tools.seed)
-    posed = {}  # emotion -> person -> rows
-    for row, (subject, emotion) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
-        posed.setdefault(emotion, {}).setdefault(subject, []).append(row)
-    possible = {}  # row of (i, A) -> the emotions B that i and somebody else posed
-    for row, (i, a) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
-        others = [b for b in sorted(posed) if b != a and i in posed[b] and len(posed[b]) > 1]
-        if others:
-            possible.setdefault(a, []).append((row, i, others))
-    wanted = faces.emotions[same_emotion_pairs(faces.emotions, tools.most, tools.seed)[:, 0]]
-    parents = []
-    for a in wanted.tolist():
-        if a in possible:
-            row, i, others = possible[a][rng.integers(len(possible[a]))]
-            b = others[rng.integers(len(others))]
-            people = [person for person in posed[b] if person != i]
-            theirs = posed[b][people[rng.integers(len(people))]]
-            parents.append((theirs[rng.integers(len(theirs))], row, posed[b][i][rng.integers(len(posed[b][i]))]))
-    if not parents:
-        raise utils.Problem("transfer: no two people posed two emotions in common; leave the method out")
-    return np.array(parents)
+    emotions, pairs = same_emotion_pairs(faces, tools)
+    weights = same_for_all(pairs, tools.theta, 1 - tools.theta)
+    return Synthetic(weighted(faces.images[pairs], weights), emotions, pairs, weights)
 
 
 def transfer(faces, tools):
-    parents = transfer_parents(faces, tools)
-    latents = tools.encode(faces.images)[parents]
-    return Synthetic(tools.decode(latents[:, 0] + latents[:, 1] - latents[:, 2]), faces.emotions[parents[:, 1]], parents,
-                     np.tile(np.float32([1, 1, -1]), (len(parents), 1)))
+    emotions, parents = transfers(faces, tools)
+    weights = same_for_all(parents, 1, 1, -1)
+    latents = tools.encode(faces.images)
+    return Synthetic(tools.decode(weighted(latents[parents], weights)), emotions, parents, weights)
+
+
+def pixel_transfer(faces, tools):
+    emotions, parents = transfers(faces, tools)
+    weights = same_for_all(parents, 1, 1, -1)
+    images = weighted(faces.images[parents], weights).clip(0, 1)
+    return Synthetic(images, emotions, parents, weights)
+
+
+def same_for_all(parents, *weights):
+    return np.tile(np.float32(weights), (len(parents), 1))
+
+
+def weighted(parents, weights):
+    """The sums over the second axis of (n, k, ...), weighted with (n, k): float32 (n, ...)."""
+    return np.einsum("nk...,nk->n...", parents, weights, dtype=np.float32)
 
 
 def translate(faces, tools):
-    images, emotions, rows = [], [], []
-    for source in sorted(set(faces.emotions.tolist())):
-        of_source = np.flatnonzero(faces.emotions == source)
-        for target in sorted(set(faces.emotions.tolist()) - {source}):
-            translated = tools.translate(source, target, faces.images[of_source])
-            if translated is not None:
-                images.append(translated)
-                emotions += [target] * len(of_source)
-                rows.append(of_source)
-    if not rows:
-        raise utils.Problem("translate: there is no CAE for any pair of emotions; train them with train_cae.py --scope both")
-    rows = np.concatenate(rows)
-    return Synthetic(np.concatenate(images), np.array(emotions), rows[:, None], np.ones((len(rows), 1), np.float32))
+    targets, rows = translations(faces, tools)
+    sources, images = faces.emotions[rows[:, 0]], np.empty_like(faces.images[rows[:, 0]])
+    for source, target in emotion_pairs(faces):
+        here = (sources == source) & (targets == target)
+        if here.any():
+            images[here] = tools.translate(source, target, faces.images[rows[here, 0]])
+    return Synthetic(images, targets, rows, same_for_all(rows, 1))
 
 
-# A new method is a function of (faces, tools) and a row here.
-METHODS = {"interpolate": interpolate, "translate": translate, "transfer": transfer, "duplicate": duplicate, "blend": blend,
-           "geometric": geometric}
-ONE_FOR_ONE = {"duplicate", "geometric"}  # after a +, these make one face of each that the first method made
+def person_mean(faces, tools):
+    """What a translator trained on mean squared error tends to, without any autoencoder.
+
+    Where the person has no training face of the emotion, somebody else's mean stands in, people in
+    turn, so that there are as many faces as of `translate`.
+    """
+    targets, rows = translations(faces, tools)
+    posed = posers(faces)
+    most = max(len(theirs) for people in posed.values() for theirs in people.values())
+    parents, weights = np.zeros((len(rows), most), int), np.zeros((len(rows), most), np.float32)
+    for k, (row, target) in enumerate(zip(rows[:, 0], targets.tolist())):
+        people = posed[target]
+        person = faces.subjects[row] if faces.subjects[row] in people else [*people][k % len(people)]
+        parents[k] = np.resize(people[person], most)
+        weights[k, :len(people[person])] = 1 / len(people[person])
+    images = np.stack([weighted(faces.images[p][None], w[None])[0] for p, w in zip(parents, weights)])
+    return Synthetic(images, targets, parents, weights)
 
 
-def synthesize(method, faces, tools):
-    """The `Synthetic` faces of a method or of methods joined by +; parents are rows of `faces` whatever the number of steps."""
-    first, *others = method.split("+")
-    made = METHODS[first](faces, tools)
-    for name in others:
-        subjects = np.array(["+".join(sorted(set(subjects))) for subjects in faces.subjects[made.parents].tolist()])
-        between = utils.Faces(made.images, np.arange(len(made.images)).astype(str), subjects, made.emotions)
-        after = METHODS[name](between, tools, np.arange(len(made.images))) if name in ONE_FOR_ONE else METHODS[name](between, tools)
-        n = len(after.images)
-        made = after._replace(parents=made.parents[after.parents].reshape(n, -1),
-                              weights=(after.weights[..., None] * made.weights[after.parents]).reshape(n, -1))
-    return made
+def duplicate(faces, tools, plan):
+    """Training faces in turn, as many of each emotion as the method of the plan makes."""
+    emotions, _ = plan(faces, tools)
+    rows = np.empty(len(emotions), int)
+    for emotion in np.unique(emotions):
+        here = emotions == emotion
+        rows[here] = np.resize(np.flatnonzero(faces.emotions == emotion), here.sum())
+    return Synthetic(faces.images[rows], emotions, rows[:, None], same_for_all(rows, 1))
 
 
-def augment(method, faces, latent, cae, pairs, theta, seed, most, report=lambda fraction: None):
-    """`synthesize` with CAEs as `utils.read_model` gives them: cae, and pairs as {(source, target): CAE}."""
-    model = build_cae(latent)
-    utils.load_weights(model, cae)
-    encoder, decoder = model.layers
-    translator = build_cae(latent) if pairs else None
+def geometric(faces, tools, plan):
+    """The same, each under one random affine map: flipped or not, shifted by up to 5 % of the side,
+    turned by up to 7 degrees and zoomed by up to 6 %."""
+    plain, rng = duplicate(faces, tools, plan), np.random.default_rng(tools.seed)
+    n, side = len(plain.images), plain.images.shape[1]
+    flips, shifts = rng.random(n) < 0.5, rng.uniform(-0.05, 0.05, (n, 2)) * side
+    turns, zooms = np.radians(rng.uniform(-7, 7, n)), 1 + rng.uniform(-0.06, 0.06, n)
+    images = [affine(*how) for how in zip(plain.images[..., 0], flips, shifts, turns, zooms)]
+    return plain._replace(images=np.stack(images)[..., None])
+
+
+def affine(image, flip, shift, turn, zoom):
+    """float32 (h, w) in [0, 1]: `image` flipped left to right, zoomed and turned (rad) about its
+    middle, and shifted by (rows, columns); resampled once, with cubic splines."""
+    from scipy import ndimage
+
+    back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / zoom
+    back[1] *= -1 if flip else 1
+    middle = (np.array(image.shape) - 1) / 2
+    return ndimage.affine_transform(image, back, middle - back @ (middle + shift), order=3,
+                                    mode="nearest").clip(0, 1)
+
+
+class Method(NamedTuple):
+    make: callable  # (faces, tools) to `Synthetic`
+    plan: callable
+    control_of: str = ""
+    needs: str = ""  # "cae", "pairs" (the CAEs per emotion pair) or nothing
+
+
+def controls(method, plan):
+    """The two that any method can be compared with."""
+    return {f"{kind.__name__}-{method}": Method(functools.partial(kind, plan=plan), plan, method)
+            for kind in (duplicate, geometric)}
+
+
+# A method of your own is a function of (faces, tools) and a row here; README.md shows one.
+METHODS = {
+    "translate": Method(translate, translations, needs="pairs"),
+    "person-mean": Method(person_mean, translations, "translate"),
+    **controls("translate", translations),
+    "interpolate": Method(interpolate, same_emotion_pairs, needs="cae"),
+    "blend": Method(blend, same_emotion_pairs, "interpolate"),
+    **controls("interpolate", same_emotion_pairs),
+    "transfer": Method(transfer, transfers, needs="cae"),
+    "pixel-transfer": Method(pixel_transfer, transfers, "transfer"),
+    **controls("transfer", transfers),
+}
+DEFAULT = ["translate", "person-mean", "duplicate-translate", "interpolate"]
+WITHOUT_PEOPLE = ["interpolate", "blend", "duplicate-interpolate"]  # where nobody is known
+LACKING = {translations: "nobody is known to show two emotions",
+           transfers: "no two people are known to show two emotions in common"}
+
+
+def why_not(faces):
+    """{method: why these training faces do not allow it}."""
+    trial = Tools(None, None, None, 0.5, 1000, [0])
+    lacking = {plan: why for plan, why in LACKING.items() if not len(plan(faces, trial)[0])}
+    return {name: lacking[row.plan] for name, row in METHODS.items() if row.plan in lacking}
+
+
+# ------------------------------------------------------------------------------------- the stage
+def augment(method, faces, latent, weights, theta, most, seed):
+    """The `Synthetic` faces of a method. weights: {pair of emotions, () for the one CAE: weights}."""
+    settings, encode, decode = {"batch_size": 64, "verbose": 0}, None, None
+    model = build_cae(latent) if weights else None
+    if () in weights:
+        model.set_weights(weights[()])
+        encode, decode = (functools.partial(part.predict, **settings) for part in model.layers)
 
     def translated(source, target, images):
-        if (source, target) not in pairs:
-            return None
-        utils.load_weights(translator, pairs[source, target])
-        return utils.in_chunks(translator, images)
+        model.set_weights(weights[source, target])
+        return model.predict(images, **settings)
 
-    chunks = functools.partial(utils.in_chunks, threads=utils.parallel_operations)
-    tools = Tools(functools.partial(chunks, encoder), functools.partial(chunks, decoder), translated, theta, seed, most)
-    return synthesize(method, faces, tools)
+    return METHODS[method].make(faces, Tools(encode, decode, translated, theta, most, seed))
 
 
-# ---------------------------------------------------------------------------------------------------- the stage
+def synthetic_file(experiment, run, method):
+    return experiment.run_folder(run) / f"synthetic-{method}.npz"
+
+
+def caes_needed(experiment, run, method, faces):
+    """{pair of emotions, () for the one CAE: file} of the CAEs that a method needs in a run."""
+    keys = {"cae": [()], "pairs": emotion_pairs(faces)}.get(METHODS[method].needs, [])
+    return {key: cae_file(experiment, run, *key) for key in keys}
+
+
+def synthetic_made_from(experiment, run, method, faces):
+    """The digests of what a method's faces are made from. Raises `Problem` if a CAE is missing."""
+    files = caes_needed(experiment, run, method, faces)
+    utils.demand({file: cae_made_from(experiment, run, *key) for key, file in files.items()},
+                 f"train_cae.py {experiment.path}")
+    return utils.digests(split_file(experiment, run), *files.values())
+
+
 def main():
     options = arguments()
-    experiment = utils.open_experiment(options.experiment)
-    with utils.locked(experiment["folder"]):
-        theta, most = augmentation_settings(experiment, options)
-        make_synthetic_faces(experiment, options, theta, most)
-    shown = utils.shown_path(experiment["folder"])
-    utils.say(f"next: python train_classifier.py {shown}")
+    experiment = open_experiment(options.experiment)
+    seen = training_faces(experiment, experiment_faces(experiment))
+    reasons = [why_not(seen(run)) for run in range(experiment.runs)]
+    methods = dict.fromkeys([*possible_methods(options.methods, reasons), *options.redo])
+    for path in [path for name in options.redo
+                 for path in experiment.folder.glob(f"run-*/synthetic-{name}.npz")]:
+        path.unlink()
+    make(experiment, seen, methods, options)
+    draw(experiment, seen(0))
+    utils.say(f"next: python train_classifier.py {experiment.path}")
 
 
-def augmentation_settings(experiment, options):
-    """theta and the most faces, as augment.json of the experiment has them or, the first time, as the options say."""
-    path = experiment["folder"] / "augment.json"
-    there = read_settings(experiment["folder"])
-    for key in there:
-        asked = getattr(options, key)
-        if asked is not None and asked != there[key]:
-            raise utils.Problem(f"{utils.shown(experiment['folder'])}: its synthetic faces were begun with {key} {there[key]}, now "
-                                f"{asked} is asked for; remove augment.json and run-*/synthetic-*.npz there to make them anew")
-    settings = there or {"theta": options.theta or "0.5", "max_synthetic": options.max_synthetic or 10_000}
-    if not there:
-        utils.write_json(path, settings)
-    return settings["theta"], settings["max_synthetic"]
+def possible_methods(asked, reasons):
+    """The methods asked for, all of them or, by default, DEFAULT, that the faces of every run allow."""
+    methods, possible = METHODS if asked == ["all"] else asked or DEFAULT, []
+    for method in methods:
+        reason = next((run[method] for run in reasons if method in run), "")
+        if not reason:
+            possible.append(method)
+        elif asked in (None, ["all"]):
+            utils.say(f"without {method}: {reason}")
+        else:
+            raise utils.Problem(f"{method}: {reason}; leave the method out")
+    return possible if asked or len(possible) == len(methods) else WITHOUT_PEOPLE
 
 
-def read_settings(folder):
-    """augment.json of an experiment, {} where there is none yet."""
-    path = folder / "augment.json"
-    if not path.exists():
-        return {}
-    with utils.damaged(path):
-        settings = json.loads(path.read_text("utf-8"))
-        theta_range(settings["theta"])
-        if type(settings["max_synthetic"]) is not int or not 1 <= settings["max_synthetic"] <= 10**7:
-            raise ValueError("max_synthetic is not a whole number from 1 to 10000000")
-        return {"theta": settings["theta"], "max_synthetic": settings["max_synthetic"]}
+def make(experiment, seen, methods, options):
+    """run-NN/synthetic-<method>.npz for every run and method that has none yet."""
+    wanted = [(run, method, synthetic_made_from(experiment, run, method, seen(run)))
+              for run in range(experiment.runs) for method in methods]
+    todo = [(run, method, made_from) for run, method, made_from in wanted
+            if not utils.finished(synthetic_file(experiment, run, method), made_from)]
 
+    def task(run, method, _):
+        files = caes_needed(experiment, run, method, seen(run)).items()
+        return {"method": method, "faces": seen(run), "latent": experiment.latent,
+                "weights": {key: utils.load_weights(file) for key, file in files},
+                "theta": experiment.theta, "most": experiment.max_synthetic,
+                "seed": [experiment.seed, run]}
 
-def make_synthetic_faces(experiment, options, theta, most):
-    settings, emotions = experiment["settings"], experiment["dataset"]["emotions"]
-    faces_of = utils.training_faces(experiment)
-
-    def pair_files(folder):
-        return {(a, b): path for a in emotions for b in emotions if (path := folder / f"cae-{a}-{b}.keras").exists()}
-
-    def arguments_of(run, method):
-        folder = utils.run_folder(experiment, run)
-        pairs = {key: utils.read_model(path) for key, path in pair_files(folder).items()} if "translate" in method else {}
-        return {"method": method, "faces": faces_of(run)[0], "latent": settings["latent"], "pairs": pairs,
-                "cae": utils.read_model(folder / "cae.keras"), "theta": theta_range(theta), "most": most,
-                "seed": [settings["seed"], run]}
-
-    todo = []
-    for run in range(settings["runs"]):
-        folder = utils.run_folder(experiment, run)
-        pairs = pair_files(folder)
-        for method in options.methods or [name for name in (*METHODS, "interpolate+geometric") if name != "translate" or pairs]:
-            if "translate" in method and not pairs:
-                raise utils.Problem(f"{utils.shown(folder)}: holds no CAE of an emotion pair, which {method} needs; run "
-                                    f"train_cae.py with --scope pairs and the options of this experiment first")
-            inputs = [folder / "cae.keras", *(pairs.values() if "translate" in method else [])]
-            made_of = utils.provenance(experiment, inputs, method=method, theta=theta, max_synthetic=most)
-            path = folder / f"synthetic-{method}.npz"
-            if not utils.finished(path, made_of):
-                todo.append((run, method, path, made_of))
-    tasks = [functools.partial(arguments_of, run, method) for run, method, _, _ in todo]
+    tasks = [functools.partial(task, *what) for what in todo]
     for number, made in utils.run_tasks(augment, tasks, "making synthetic faces", options):
-        run, method, path, made_of = todo[number]
-        utils.write_arrays(path, made_of, images=made.images.astype(np.float32, copy=False), emotions=made.emotions,
-                           names=faces_of(run)[0].names, parents=made.parents.astype(np.int32),
-                           weights=made.weights.astype(np.float32), method=np.array(method))
+        run, method, made_from = todo[number]
+        utils.save_arrays(synthetic_file(experiment, run, method), made_from, names=seen(run).names,
+                          **made._asdict())
         if run == 0:
-            utils.say(f"run 0: {len(made.images)} synthetic faces by {method} from {len(faces_of(run)[0].names)} training faces")
+            utils.say(f"run 0: {len(made.images)} faces by {method}")
 
 
-# ---------------------------------------------------------------------------------------------------- options
-def theta_range(text):
-    """(low, high) from `0.5` or `0.25:0.75`."""
-    parts = str(text).split(":")
-    if len(parts) > 2 or not all(re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", part, re.ASCII) for part in parts):
-        raise argparse.ArgumentTypeError(f"theta {text} is neither a number such as 0.5 nor a range such as 0.25:0.75")
-    low, high = float(parts[0]), float(parts[-1])
-    if not -5 <= low <= high <= 5:
-        raise argparse.ArgumentTypeError(f"theta {text} does not lie between -5 and 5, lower end first")
-    return low, high
+def draw(experiment, faces):
+    """synthetic.png: for each method, faces of run 0 (framed) beside their parents."""
+    files = {name: synthetic_file(experiment, 0, name) for name in METHODS}
+    files = {name: file for name, file in files.items() if file.exists()}
+    figure, grid = utils.new_figure(10, 1.15 * len(files) + 0.4, nrows=len(files), ncols=12,
+                                    squeeze=False)
+    for row, (method, file) in zip(grid, files.items()):
+        made, cells = Synthetic(*utils.load_arrays(file, *Synthetic._fields)), []
+        order = np.argsort(made.emotions, kind="stable")  # examples of all emotions
+        for k in order[np.linspace(0, len(order) - 1, 26).astype(int)[1:-1:2]]:
+            used = [(parent, weight) for parent, weight in zip(made.parents[k], made.weights[k])
+                    if weight][:3]
+            group = [(faces.images[parent], shown(
+                f"{'minus ' if weight < 0 else ''}{faces.subjects[parent]} {faces.emotions[parent]}"))
+                for parent, weight in used]
+            group.append((made.images[k], shown(f"-> {made.emotions[k]}"), utils.COLOURS[5]))
+            cells += group if len(cells) + len(group) <= len(row) else []
+        for axes in row[len(cells):]:
+            axes.axis("off")
+        for axes, cell in zip(row, cells):
+            utils.show_face(axes, *cell)
+        row[0].set_ylabel(method.replace("-", "-\n", 1), fontsize=8)
+    experiment.save_figure(figure, "synthetic.png")
 
 
-def theta_text(text):
-    theta_range(text)
-    return text
-
-
+# --------------------------------------------------------------------------------------- options
 def method_list(text):
-    if text == "all":
-        return None
     methods = text.split(",")
-    unknown = [name for method in methods for name in method.split("+") if name not in METHODS]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no method {unknown[0]}; there are {', '.join(METHODS)}, and X+Y")
+    for method in methods:
+        if method not in METHODS:
+            raise argparse.ArgumentTypeError(f"no method {method}; there are {', '.join(METHODS)}")
     return list(dict.fromkeys(methods))
 
 
 def arguments():
     parser = utils.parser(__doc__)
-    parser.add_argument("--methods", type=method_list, default=["interpolate", "duplicate"], metavar="X,Y,X+Y",
-                        help="which, separated by commas, or all (default: interpolate,duplicate)")
-    parser.add_argument("--theta", type=theta_text, metavar="T", help="the weight of a pair's first face (default: 0.5, the "
-                        "paper's), or LOW:HIGH to draw it uniformly for each pair; below 0 or above 1 extrapolates (write "
-                        "--theta=-0.5:1.5 then)")
-    parser.add_argument("--max-synthetic", type=utils.whole(1, 10**7), metavar="N", help="the most faces that a method makes; of more "
-                        "pairs so many are drawn at random (default: 10000, which keeps JAFFE's 1,981 whole)")
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
+    parser.add_argument("--methods", type=lambda text: ["all"] if text == "all" else method_list(text),
+                        metavar="X,Y", help="which, separated by commas, or all that the faces allow "
+                        f"(default: {','.join(DEFAULT)})")
+    parser.add_argument("--redo", type=method_list, default=[], metavar="X,Y", help="remove these "
+                        "methods' faces in all runs and make them anew")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    from augment import main  # by its module's name, so that worker processes find the same functions
+    import augment as stage  # under its own name, so that worker processes find the same functions
 
-    utils.run_script(main)
+    utils.run_script(stage.main)

@@ -1,733 +1,494 @@
-"""Stage 4 of 4: accuracy on the test faces, with and without augmentation, and what can be concluded from it.
+"""Stage 4 of 4: accuracy on the test faces, with and without augmentation, and what follows from it.
 
     python evaluate.py [EXPERIMENT]                one experiment
     python evaluate.py EXPERIMENT EXPERIMENT ...   each of them, and a report that sets them side by side
+    python evaluate.py --measured                  redraw results/measured/ and README.md's table from it
 
-This is the only script that uses test faces; the others load them for the fingerprint and pass none on. For each run and
-arm it writes run-NN/predictions-<arm>.csv, and for the experiment report/report.md, metrics.json (the same numbers for
-programs), table.tex (for papers) and the figures. Several experiments also get side-by-side/ in the folder that holds the
-first of them. Seconds to a minute; at the end it prints a table of the arms.
+This is the only script that looks at test faces. It writes predictions.csv (every run, repeat, arm and
+test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex (for
+papers) and figures. Seconds to a minute; at the end it prints the gains.
 
-Rules: macro averages are over the emotions that the run's test faces show; a precision or F1 that is 0/0 counts as 0.
-Intervals are 95 % intervals of the mean gain: see `gain_interval`.
+Accuracies of a run's repeats are averaged before anything else. Macro averages are over the emotions
+that a run's test faces show; a precision or F1 of 0/0 counts as 0.
 """
 
-import collections
 import csv
 import io
-import math
-import shlex
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 
 import utils
-from augment import read_settings
-from train_cae import build_cae
-from train_classifier import arms_made, build_lenet5
+from augment import METHODS, synthetic_file
+from data.experiment import (
+    changes,
+    experiment_faces,
+    open_experiment,
+    read_split,
+    test_faces,
+    training_faces,
+)
+from train_classifier import (
+    arms_of,
+    build_lenet5,
+    check_synthetic,
+    classifier_file,
+    classifier_made_from,
+)
+from utils import Problem, listed, shown
 
-# Published: 28 and 37 of 43 test faces right; rows true, columns predicted, in the order AN DI FE HA NE SA SU.
-PAPER = {"baseline_accuracy": 28 / 43, "augmented_accuracy": 37 / 43, "gain_points": 100 * 9 / 43}
-CONTROLS = ("duplicate", "blend", "geometric")
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999", "#F0E442", "#5D3A9B")
-MARKERS = "osD^vP*Xh<"
-
-
-# ---------------------------------------------------------------------------------------------------- metrics
-def confusion_matrix(true, predicted, emotions):
-    """int (k, k): rows true, columns predicted, in the order of `emotions`."""
-    position = {emotion: k for k, emotion in enumerate(emotions)}
-    matrix = np.zeros((len(emotions), len(emotions)), int)
-    for t, p in zip(true, predicted):
-        matrix[position[t], position[p]] += 1
-    return matrix
-
-
-def scores(matrix):
-    """Accuracy, macro recall, precision and F1, and the three per emotion, from a confusion matrix (rows true).
-
-    Macro averages leave out emotions without a test face. 0/0 (nothing predicted as this emotion) counts as 0.
-    """
-    matrix = np.asarray(matrix, float)
-    right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    recall, precision, f1 = (np.divide(a, b, out=np.zeros_like(a), where=b > 0)
-                             for a, b in ((right, true), (right, predicted), (2 * right, true + predicted)))
-    there = true > 0
-    return {"accuracy": right.sum() / matrix.sum(), "macro_recall": recall[there].mean(),
-            "macro_precision": precision[there].mean(), "macro_f1": f1[there].mean()}, \
-        {"recall": recall.tolist(), "precision": precision.tolist(), "f1": f1.tolist(), "faces": true.astype(int).tolist()}
+PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain_points": 100 * 9 / 43}
+MEANING = {"translate": "the CAE per emotion pair", "interpolate": "the author's notebooks",
+           "transfer": "another person's change of expression"}
+UNITS = {"published": "initialisations", "given": "initialisations", "holdout": "splits",
+         "loso": "people", "kfold": "people"}
+REFERENCE = "linear SVM"
+MEASURED = utils.ROOT / "results" / "measured"
 
 
-# ---------------------------------------------------------------------------------------------------- statistics
-def t_interval(values, variance_factor=None):
-    """(low, high): mean of `values` -+ t(0.975, n - 1) sqrt(variance_factor * variance), by default variance_factor = 1/n.
+# ------------------------------------------------------------------------------------ statistics
+def interval(values, protocol, test_to_train):
+    """95 % interval [low, high] of the mean of values in points; None of a single one.
 
-    With variance_factor = 1/n + n_test/n_train it is the corrected resampled t of Nadeau and Bengio, "Inference for the
-    Generalization Error", Machine Learning 52 (2003), for runs whose training sets overlap.
+    t with n - 1 degrees of freedom over initialisations, people or, corrected for training sets that
+    overlap, splits (Nadeau and Bengio, Machine Learning 52, 2003). Bounded at 100 points.
     """
     from scipy import stats
 
-    values = np.asarray(values, float)
-    factor = 1 / len(values) if variance_factor is None else variance_factor
-    half = stats.t.ppf(0.975, len(values) - 1) * math.sqrt(factor * values.var(ddof=1))
-    return values.mean() - half, values.mean() + half
+    n = len(values)
+    if n < 2:
+        return None
+    factor = 1 / n + (test_to_train if protocol == "holdout" else 0)
+    half = stats.t.ppf(0.975, n - 1) * np.sqrt(factor * np.var(values, ddof=1))
+    return [float(np.clip(np.mean(values) + side * half, -100, 100)) for side in (-1, 1)]
 
 
-def bootstrap_interval(values, resamples=10_000, seed=0):
-    """(low, high): 2.5 and 97.5 percentiles of the mean of `values` resampled with replacement (Efron's percentile interval)."""
-    values = np.asarray(values, float)
-    means = values[np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))].mean(axis=1)
-    return tuple(np.percentile(means, [2.5, 97.5]))
+def per_unit(rights, groups):
+    """Accuracy of each unit. For each run: bool (repeats, faces) and the faces' units (faces,)."""
+    right, labels = np.concatenate([run.mean(0) for run in rights]), np.concatenate(groups)
+    return np.array([right[labels == unit].mean() for unit in dict.fromkeys(labels.tolist())])
 
 
-def wilson_interval(right, n):
-    """(low, high): Wilson's 95 % score interval of a proportion (JASA 22, 1927)."""
-    z = 1.959963984540054  # the normal distribution's 97.5 % point
-    centre, half = right / n + z * z / (2 * n), z * math.sqrt(right / n * (1 - right / n) / n + z * z / (4 * n * n))
-    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+def gain(first, second, protocol, test_to_train):
+    """Gain in points of one arm's accuracies per unit over another's."""
+    gains = 100 * (first - second)
+    return {"mean": float(gains.mean()), "ci95": interval(gains, protocol, test_to_train),
+            "won": float(np.mean(np.where(gains == 0, 0.5, gains > 0)))}
 
 
-def mcnemar(only_first, only_second):
-    """p value, two-sided, of McNemar's exact test: faces that only the first and only the second classifier got right."""
-    n, k = only_first + only_second, min(only_first, only_second)
-    return min(1.0, sum(math.comb(n, i) for i in range(k + 1)) * 2 / 2**n)
+def macro(true, predicted, labels):
+    """Macro (precision, recall, F1) over the emotions that are there."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    there = [label for label in labels if label in true]
+    return precision_recall_fscore_support(true, predicted, labels=there, average="macro",
+                                           zero_division=0)[:3]
 
 
-def gain_interval(gains, per_face, protocol, test_to_train):
-    """(low, high, what it is) of the mean of `gains`, one value a run, in points; per_face: run 0's gains face by face.
-
-    Its kind depends on what the runs differ in.
-    """
-    if len(gains) == 1:
-        return *bootstrap_interval(per_face), "bootstrap over the test faces of the one run: says nothing of other runs"
-    if protocol == "published":
-        return *t_interval(gains), "t over initialisations: says nothing of other test faces or other people"
-    if protocol == "holdout":
-        return *t_interval(gains, 1 / len(gains) + test_to_train), "Nadeau-Bengio corrected resampled t over splits"
-    few = ", so few that it is too narrow: it covers about 85 % with 5 of them, 90 % with 10" if len(gains) <= 10 else ""
-    return *bootstrap_interval(gains), f"bootstrap over {len(gains)} subjects{few}"
-
-
-# ---------------------------------------------------------------------------------------------------- predictions
+# ----------------------------------------------------------------------------------- predictions
 def predict(experiment, faces, arms):
-    """{arm: [predicted emotions of run 0's test faces, of run 1's, ...]}, each also written to predictions-<arm>.csv."""
-    emotions = experiment["dataset"]["emotions"]
-    model = build_lenet5(len(emotions))
-    predicted = {arm: [] for arm in arms}
-    for run in range(experiment["settings"]["runs"]):
-        split = utils.experiment_split(experiment, faces, run)
-        test, folder = faces.take(split.test), utils.run_folder(experiment, run)
+    """(test `Faces` of each run, {arm: for each run, emotions str (repeats, faces)}), also written to
+    predictions.csv. Raises `Problem` if a test face has had a part in training."""
+    labels, model = np.array(experiment.emotions), build_lenet5(len(experiment.emotions))
+    tests, predicted = [], {arm: [] for arm in (*arms, REFERENCE)}
+    seen, text = training_faces(experiment, faces), io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["run", "repeat", "arm", "face", "person", "emotion", "predicted",
+                    *(f"p_{label}" for label in labels)])
+    for run in range(experiment.runs):
+        test = test_faces(experiment, faces, run)
+        tests.append(test)
         for arm in arms:
-            check_parents(folder, arm, set(test.names.tolist()), experiment)
-            utils.load_weights(model, utils.read_model(folder / f"classifier-{arm}.keras"))
-            probabilities = utils.in_chunks(model, test.images)
-            codes = [emotions[k] for k in probabilities.argmax(1)]
-            predicted[arm].append(codes)
-            text = io.StringIO()
-            table = csv.writer(text, lineterminator="\n")
-            table.writerow(["file", "subject", "emotion", "predicted", *(f"p_{emotion}" for emotion in emotions)])
-            for row in zip(test.names, test.subjects, test.emotions, codes, probabilities):
-                table.writerow([*row[:4], *(f"{p:.6f}" for p in row[4])])
-            utils.write_text(folder / f"predictions-{arm}.csv", text.getvalue())
-    return predicted
+            if arm != "none":
+                path = synthetic_file(experiment, run, arm)
+                names, parents = utils.load_arrays(path, "names", "parents")
+                leaked = set(test.names.tolist()) & set(names[np.unique(parents)].tolist())
+                if leaked:
+                    raise Problem(f"{shown(path)}: made from the test face {shown(min(leaked))}; "
+                                  f"remove it and run augment.py again")
+            guesses = []
+            for repeat in range(experiment.repeats):
+                model.set_weights(utils.load_weights(classifier_file(experiment, run, arm, repeat)))
+                shares = model.predict(test.images, batch_size=256, verbose=0)
+                guesses.append(labels[shares.argmax(1)])
+                rows = zip(test.names, test.subjects, test.emotions, guesses[-1], shares)
+                table.writerows([run, repeat, arm, *row, *(f"{p:.5f}" for p in each)]
+                                for *row, each in rows)
+            predicted[arm].append(np.stack(guesses))
+        same = run and experiment.protocol in ("published", "given")  # all runs have the same faces
+        predicted[REFERENCE].append(predicted[REFERENCE][0] if same else linear_svm(seen(run), test))
+    utils.write_text(experiment.folder / "predictions.csv", text.getvalue())
+    return tests, predicted
 
 
-def check_parents(folder, arm, test_names, experiment):
-    """Raise `Problem` if the classifier is of another experiment or was trained on a face made from a test face."""
-    made_of = utils.read_input(folder / f"classifier-{arm}.keras", experiment)
-    if arm == "none":
-        return
-    path = folder / f"synthetic-{arm}.npz"
-    if made_of["made_from"].get(path.name) != utils.file_digest(path):
-        raise utils.Problem(f"{utils.shown(path)}: has changed since its classifier was trained; run train_classifier.py again")
-    with np.load(path, allow_pickle=False) as stored:
-        leaked = test_names & set(stored["names"][stored["parents"]].ravel().tolist())
-    if leaked:
-        raise utils.Problem(f"{utils.shown(path)}: made from the test face {utils.shown(min(leaked))}; remove it and run augment.py again")
+def linear_svm(train, test, most=5000):
+    """Emotions str (1, faces) by what one would try first, on the same pixels (of at most 5,000
+    training faces: its time grows with their square)."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
 
-
-def shrinkage_lda(train, codes, test):
-    """Codes of the rows of `test` by linear discriminant analysis with Ledoit-Wolf shrinkage; train, test: float (n, pixels).
-
-    It is scikit-learn's LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"), which takes half a minute for the
-    singular value decomposition of the 2304 x 2304 covariance. That covariance is a diagonal and a sum of as many outer
-    products as there are faces; of few faces, Woodbury's identity makes a system of as many equations.
-    """
-    from scipy.linalg import solve
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
-    classes, counts = np.unique(codes, return_counts=True)
-    means = np.stack([train[codes == code].mean(0) for code in classes])
-    diagonal, factors = np.full(train.shape[1], 1e-9), []  # 1e-9: positive definite even with one face a class
-    for code, mean, count in zip(classes, means, counts):
-        centred = train[codes == code] - mean
-        spread = centred.std(0)
-        spread[spread < 1e-6] = 1
-        shrinkage = ledoit_wolf_shrinkage(centred / spread)
-        diagonal += count / len(codes) * shrinkage * np.mean((centred / spread) ** 2) * spread**2
-        factors.append(np.sqrt((1 - shrinkage) / len(codes)) * centred)
-    factor = np.concatenate(factors)  # the covariance is diag(diagonal) + factor.T @ factor
-    if len(factor) < len(diagonal):  # Woodbury: a system of as many equations as there are faces
-        scaled = factor / diagonal
-        directions = means.T / diagonal[:, None]
-        directions -= scaled.T @ solve(np.eye(len(factor)) + scaled @ factor.T, factor @ directions, assume_a="pos")
-    else:
-        directions = solve(np.diag(diagonal) + factor.T @ factor, means.T, assume_a="pos")
-    constants = np.log(counts / len(codes)) - 0.5 * np.einsum("kp,pk->k", means, directions)
-    return classes[(test @ directions + constants).argmax(1)]
-
-
-def predict_lda(experiment, faces):
-    """Predictions of `shrinkage_lda` on the same 48 x 48 pixels, given training and validation faces, as `predict`'s."""
-    pixels = faces.images.reshape(len(faces.images), -1).astype(float)
-    predicted = []
-    for run in range(experiment["settings"]["runs"]):
-        split = utils.experiment_split(experiment, faces, run)
-        train = np.concatenate([split.train, split.validation])
-        if predicted and experiment["protocol"] == "published":  # there, all runs have the same faces
-            predicted.append(predicted[0])
-        else:
-            predicted.append(shrinkage_lda(pixels[train], faces.emotions[train], pixels[split.test]).tolist())
-    return predicted
-
-
-# ---------------------------------------------------------------------------------------------------- evaluation
-def summary(values):
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "per_run": [float(value) for value in values]}
-
-
-def measure(predicted, true, emotions):
-    """Scores of one arm over its runs, as metrics.json has them."""
-    matrices = [confusion_matrix(t, p, emotions) for t, p in zip(true, predicted)]
-    per_run = [scores(matrix)[0] for matrix in matrices]
-    total = np.sum(matrices, axis=0)
-    result = {key: summary([run[key] for run in per_run]) for key in per_run[0]}
-    return {**result, "confusion_matrix": total.tolist(), "per_emotion": scores(total)[1]}
-
-
-def compare(first, second, true, protocol, test_to_train):
-    """Gain of `first` over `second` (both: predictions per run) in points, with its interval and what else tells them apart."""
-    right = [[np.array(p) == np.array(t) for p, t in zip(arm, true)] for arm in (first, second)]
-    gains = [100 * (a.mean() - b.mean()) for a, b in zip(*right)]
-    low, high, kind = gain_interval(gains, 100.0 * (right[0][0].astype(float) - right[1][0]), protocol, test_to_train)
-    a, b = (np.concatenate(arm) for arm in right)
-    return {"mean": float(np.mean(gains)), "ci95": [float(low), float(high)], "interval": kind,
-            "share_of_runs_won": float(np.mean([0.5 if gain == 0 else gain > 0 for gain in gains])),
-            "mcnemar_p": mcnemar(int((a & ~b).sum()), int((b & ~a).sum()))}
+    rows = np.random.default_rng(0).permutation(len(train.names))[:most]
+    known, unknown = (part.images.reshape(len(part.images), -1) for part in (train, test))
+    machine = make_pipeline(StandardScaler(), SVC(kernel="linear"))
+    return machine.fit(known[rows], train.emotions[rows]).predict(unknown)[None]
 
 
 def evaluate(experiment):
-    """metrics.json of an experiment as a dict; the predictions are written on the way."""
-    dataset, protocol = experiment["dataset"], experiment["protocol"]
-    faces, runs = utils.experiment_faces(experiment), experiment["settings"]["runs"]
-    arms = trained_arms(experiment)
-    splits = [utils.experiment_split(experiment, faces, run) for run in range(runs)]
-    true = [faces.emotions[split.test].tolist() for split in splits]
-    test_to_train = len(splits[0].test) / len(splits[0].train)
-    predicted = predict(experiment, faces, arms)
-    reference = predict_lda(experiment, faces)
-    metrics = {
-        "dataset": {key: dataset[key] for key in ("name", "faces", "stand_in", "fingerprint", "subjects", "emotions", "notes")},
-        "protocol": protocol, "runs": runs, "seed": experiment["settings"]["seed"], "settings": experiment["settings"],
-        "not_the_protocols": experiment["special"], "augmentation": read_settings(experiment["folder"]),
-        "test_faces": len(splits[0].test) if protocol != "loso" else sum(len(split.test) for split in splits),
-        "synthetic_faces": {arm: synthetic_count(experiment, arm) for arm in arms}, "arms": {},
-        "reference_lda": measure(reference, true, dataset["emotions"]), "paper": PAPER,
-    }
-    metrics["reference_lda"]["gain_points"] = compare(reference, predicted["none"], true, protocol, test_to_train)
-    for arm in arms:
-        metrics["arms"][arm] = measure(predicted[arm], true, dataset["emotions"])
-        for name, other in (("gain_points", "none"), ("gain_over_duplicate_points", "duplicate")):
-            if arm not in (other, "none") and other in arms:
-                metrics["arms"][arm][name] = compare(predicted[arm], predicted[other], true, protocol, test_to_train)
-    if "interpolate" in arms:
-        metrics["paper_method_against"] = {control: compare(predicted["interpolate"], predicted[control], true, protocol, test_to_train)
-                                           for control in CONTROLS if control in arms}
-    return metrics, faces
+    """The contents of metrics.json; predictions.csv is written on the way."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-
-def trained_arms(experiment):
-    """The arms that every run has a classifier of, `none` first. Raises `Problem` if `none` is not among them."""
-    found = None
-    for run in range(experiment["settings"]["runs"]):
-        here = {path.stem.removeprefix("classifier-") for path in utils.run_folder(experiment, run).glob("classifier-*.keras")}
-        found = here if found is None else found & here
-    arms = [arm for arm in arms_made(experiment) if arm in found]
+    arms, protocol, labels = arms_of(experiment, "classifier"), experiment.protocol, experiment.emotions
     if "none" not in arms:
-        raise utils.Problem(f"{utils.shown(experiment['folder'])}: not every run has its classifiers yet; run train_classifier.py "
-                            f"{utils.shown(experiment['folder'])} to its end first")
-    return arms
+        raise Problem(f"{experiment.path}: no classifiers yet; run train_classifier.py {experiment.path}")
+    faces = experiment_faces(experiment)
+    check_synthetic(experiment, training_faces(experiment, faces), arms)
+    utils.demand({classifier_file(experiment, run, arm, repeat): classifier_made_from(experiment, run, arm)
+                  for arm in arms for run in range(experiment.runs) for repeat in range(experiment.repeats)},
+                 f"train_classifier.py {experiment.path}")
+    tests, predicted = predict(experiment, faces, arms)
+    train, test, movements, _ = read_split(experiment, faces, 0)
+    groups = [part.subjects if UNITS[protocol] == "people" else np.full(len(part.names), run)
+              for run, part in enumerate(tests)]
+    ratio, accuracy, results = len(test) / len(train), {}, {}
+    for arm, runs in predicted.items():
+        pairs = [(part.emotions, guess) for part, run in zip(tests, runs) for guess in run]
+        true, guessed = (np.concatenate(texts) for texts in zip(*pairs))
+        accuracy[arm] = per_unit([run == part.emotions for run, part in zip(runs, tests)], groups)
+        precision, recall, f1 = np.mean([macro(*pair, labels) for pair in pairs], axis=0).tolist()
+        each = precision_recall_fscore_support(true, guessed, labels=labels, zero_division=0)
+        results[arm] = {
+            "accuracy": {"mean": float(accuracy[arm].mean()), "per_unit": accuracy[arm].tolist(),
+                         "ci95": interval(100 * accuracy[arm], protocol, ratio)},
+            "macro_precision": precision, "macro_recall": recall, "macro_f1": f1,
+            "per_emotion": {key: part.tolist() for key, part in zip(("precision", "recall", "f1"), each)},
+            "confusion_matrix": confusion_matrix(true, guessed, labels=labels).tolist(),
+            "classifiers": len(pairs), "stuck": sum(len(set(guess.tolist())) == 1 for _, guess in pairs)}
+        if arm != "none":
+            results[arm]["gain_points"] = gain(accuracy[arm], accuracy["none"], protocol, ratio)
+        if arm in METHODS:
+            results[arm]["synthetic_faces"] = len(utils.load_arrays(synthetic_file(experiment, 0, arm),
+                                                                    "emotions"))
+    against = {arm: {control: gain(accuracy[arm], accuracy[control], protocol, ratio)
+                     for control in arms[1:] if METHODS[control].control_of == arm} for arm in arms}
+    deciding = {key: value for key, value in vars(experiment).items() if key not in
+                ("folder", "data", "emotions", "notes", "environment", "fingerprint", "stand_in")}
+    return {
+        "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
+            "stand_in", "faces", "people", "emotions", "fingerprint", "notes")}},
+        "protocol": protocol, "runs": experiment.runs, "repeats": experiment.repeats,
+        "units": len(accuracy["none"]), "interval": {
+            "holdout": "Nadeau-Bengio corrected resampled t over splits", "loso": "t over people",
+            "kfold": "t over people"}.get(protocol, "t over initialisations, which says nothing of "
+                                          "other test faces or other people"),
+        "test_faces": len(np.unique(np.concatenate([part.names for part in tests]))),
+        "kept_the_box": int((movements == 0).all(1).sum()) if experiment.align == "mean" else 0,
+        "settings": deciding, "environment": experiment.environment, "changes": changes(experiment),
+        "arms": {arm: results[arm] for arm in arms}, "against": {key: of for key, of in against.items() if of},
+        "reference": {"name": REFERENCE, **results[REFERENCE]}, "paper": PAPER}
 
 
-def synthetic_count(experiment, arm):
-    """Synthetic faces of an arm in run 0."""
-    if arm == "none":
-        return 0
-    with np.load(utils.run_folder(experiment, 0) / f"synthetic-{arm}.npz", allow_pickle=False) as stored:
-        return len(stored["emotions"])
-
-
-# ---------------------------------------------------------------------------------------------------- words and tables
+# ------------------------------------------------------------------------------ words and tables
 def points(gain):
-    mean, low, high = (round(value, 1) + 0.0 for value in (gain["mean"], *gain["ci95"]))  # + 0.0: no -0.0
-    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+    """+18.4 (+10.6 to +26.2)"""
+    mean, *ends = (round(value, 1) + 0.0 for value in (gain["mean"], *(gain["ci95"] or [])))
+    return f"{mean:+.1f}" + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
 
 
-def verdict(gain, runs):
-    if runs < 3:
-        return "Not shown, with so few runs"
-    return "Yes" if gain["ci95"][0] > 0 else "No, it is worse" if gain["ci95"][1] < 0 else "Not shown"
+def verdict(gains, units):
+    """What some gains, all of them, say together."""
+    if units < 5:
+        return "Not to be told from so few"
+    low, high = (min(gain["ci95"][end] for gain in gains) for end in (0, 1))
+    return "Yes" if low > 0 else "No" if high < 0 else "Not shown"
 
 
-def listed(words):
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def gains_in_words(metrics):
+    """A line for each method: its gain over none and over each control."""
+    return [f"{arm}, {meaning}: {points(metrics['arms'][arm]['gain_points'])} points over none" + "".join(
+        f"; {points(over)} over {control}" for control, over in metrics["against"].get(arm, {}).items())
+        for arm, meaning in MEANING.items() if arm in metrics["arms"]]
 
 
 def answers(metrics):
-    """One sentence per question of a reader: [(question, answer)]."""
-    arms, runs = metrics["arms"], metrics["runs"]
-    if "interpolate" not in arms:
-        return []
-    gain = arms["interpolate"]["gain_points"]
-    lines = [("Does the paper's method beat no augmentation?",
-              f"{verdict(gain, runs)}: it changes accuracy by {points(gain)} points, on average over {runs} run{'s' * (runs > 1)}."
-              + " This holds for the one split and its test faces, and the arm also trains longer than the baseline."
-              * (metrics["protocol"] == "published"))]
-    against = metrics["paper_method_against"]
-    if against:
-        each = ", ".join(f"{points(result)} points over {control}" for control, result in against.items())
-        if all(result["ci95"][0] > 0 for result in against.values()):
-            start = "Yes"
+    """A reader's questions and what the numbers say to them, a line each."""
+    units, lines = metrics["units"], []
+    for arm in [arm for arm in MEANING if arm in metrics["arms"]]:
+        over_none, controls = metrics["arms"][arm]["gain_points"], metrics["against"].get(arm, {})
+        better = [name for name, over in controls.items() if over["mean"] <= 0]
+        lines.append(f"**Does `{arm}` beat no augmentation?** {verdict([over_none], units)}: "
+                     f"{points(over_none)} points.")
+        if not controls:
+            said = "Not asked: none of its size was trained; `augment.py --methods all` makes them."
+        elif better and units >= 5:
+            said = f"No: {listed(better, 9)} did as well or better, without any autoencoder."
         else:
-            worse = listed([control for control, result in against.items() if result["ci95"][1] < 0])
-            behind = listed([control for control, result in against.items() if result["mean"] < 0])
-            start = f"No, {worse} did better, without any autoencoder" if worse else \
-                f"Not shown; on average {behind} did better, without any autoencoder" if behind else "Not shown"
-        lines.append(("Does it beat its controls?", f"{start}; its gain is {each}."))
-    if metrics["protocol"] == "loso":
-        lines.append(("On new people?", f"{verdict(gain, runs)}: every test face here is of a person that no training face shows, and there "
-                      f"the method changes accuracy by {points(gain)} points."))
-    else:
-        lines.append(("On new people?", "Not asked here: the people of the test faces are among the training faces too; "
-                      "`python train_cae.py --protocol loso` asks it."))
-    return lines
+            said = f"{verdict(controls.values(), units)}: " + ", ".join(
+                f"{points(over)} points over {name}" for name, over in controls.items()) + "."
+        lines.append(f"**Does `{arm}` beat its controls?** {said}")
+    asked = "That is what these numbers say: no person of a test face is in training."
+    if UNITS[metrics["protocol"]] != "people":
+        asked = "Not asked here: people of test faces may be among the training faces too. `python " \
+            "train_cae.py --protocol loso` asks it."
+    return [*lines, f"**On new people?** {asked}"]
 
 
-def rows_of_table(metrics):
-    """(arm, synthetic faces, accuracy, its spread, macro F1, gain, gain over duplicate, runs won, McNemar's p): texts."""
-    rows = []
-    for arm, values in [*metrics["arms"].items(), ("LDA on the pixels", metrics["reference_lda"])]:
-        gain, over_duplicate = values.get("gain_points"), values.get("gain_over_duplicate_points")
-        spread = values["accuracy"]["std"]
-        rows.append((arm, str(metrics["synthetic_faces"].get(arm, 0)), f"{100 * values['accuracy']['mean']:.1f}",
-                     "" if spread is None else f"{100 * spread:.1f}", f"{values['macro_f1']['mean']:.3f}",
-                     points(gain) if gain else "", points(over_duplicate) if over_duplicate else "",
-                     f"{100 * gain['share_of_runs_won']:.0f}" if gain else "", f"{gain['mcnemar_p']:.2g}" if gain else ""))
+def rows_of(metrics):
+    """The table of arms as texts, the reference last."""
+    rows, reference = [], reference_of(metrics)
+    for arm, values in {**metrics["arms"], reference["name"]: reference}.items():
+        over = next((points(of[arm]) for of in metrics["against"].values() if arm in of), "")
+        found = values.get("gain_points")
+        rows.append({"arm": arm, "synthetic": str(values.get("synthetic_faces", "")),
+                     "accuracy %": f"{100 * values['accuracy']['mean']:.1f}",
+                     "macro F1": f"{values['macro_f1']:.3f}",
+                     "gain over none, points": points(found) if found else "", "method over it": over,
+                     "won %": f"{100 * found['won']:.0f}" if found else "",
+                     "stuck": f"{values['stuck']} of {values['classifiers']}"})
     return rows
 
 
-HEADER = ("arm", "synthetic faces, run 0", "accuracy %", "std over runs", "macro F1", "gain over none, points (95 % interval)",
-          "gain over duplicate", "runs won %", "McNemar p")
+def reference_of(metrics):
+    """The reference row, which the files of earlier versions call otherwise."""
+    return metrics.get("reference") or {"name": "LDA on the pixels", **metrics["reference_lda"]}
 
 
-def markdown_table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+def markdown(rows):
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def terminal_table(metrics):
-    rows = [(row[0], row[2], row[4], row[5], row[6]) for row in rows_of_table(metrics)]
-    rows.insert(0, ("arm", "accuracy %", "macro F1", "gain over none, points", "gain over duplicate"))
-    widths = [max(len(row[k]) for row in rows) for k in range(5)]
-    return "\n".join("  ".join(cell.ljust(width) if k in (0, 3, 4) else cell.rjust(width)
-                               for k, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows)
-
-
-def latex_table(metrics):
-    rows = rows_of_table(metrics)
-    lines = [r"\begin{tabular}{lrrrll}", r"\hline", r"arm & accuracy (\%) & std & macro F1 & gain (points) & over duplicate \\", r"\hline"]
-    lines += [" & ".join(cell.replace("-", "$-$") if k > 3 else cell for k, cell in enumerate((row[0], *row[2:7]))) + r" \\" for row in rows]
-    caption = f"% {source(metrics)}; mean over {metrics['runs']} runs; gain: 95 % interval, {interval_kind(metrics)}"
-    return "\n".join([caption, *lines, r"\hline", r"\end{tabular}", ""])
-
-
-def interval_kind(metrics):
-    return metrics["reference_lda"]["gain_points"]["interval"]
+def latex(metrics):
+    keys = ("arm", "accuracy %", "macro F1", "gain over none, points", "method over it")
+    lines = [" & ".join(cells).replace("%", r"\%") + r" \\"
+             for cells in (keys, *([row[key] for key in keys] for row in rows_of(metrics)))]
+    warning = r"\textbf{Drawn stand-in faces: they say nothing about JAFFE.} "
+    return "\n".join([r"\begin{table}", r"\begin{tabular}{lrrll}", r"\hline", lines[0], r"\hline",
+                      *lines[1:], r"\hline", r"\end{tabular}", r"\caption{" + warning *
+                      metrics["dataset"]["stand_in"] + f"{source(metrics)}. Mean over {runs(metrics)} of "
+                      rf"{metrics['repeats']} classifiers each; 95\,\% intervals: {metrics['interval']}.}}",
+                      r"\end{table}", ""])
 
 
 def source(metrics):
-    name = "DRAWN STAND-IN FACES, which tell nothing about JAFFE" if metrics["dataset"]["stand_in"] else \
-        "JAFFE" if metrics["dataset"]["name"] == "jaffe" else utils.shown(metrics["dataset"]["name"])
+    name = "drawn stand-in faces, not JAFFE" if metrics["dataset"]["stand_in"] else \
+        shown(metrics["dataset"]["name"])
     return f"{name}, protocol {metrics['protocol']}"
 
 
-def opening(metrics):
-    paper = f"the paper reports {PAPER['gain_points']:+.2f} on JAFFE, from one run"
-    if "interpolate" not in metrics["arms"]:
-        return f"The arm `interpolate`, the paper's method, was not trained here; {paper}."
-    gain = metrics["arms"]["interpolate"]["gain_points"]
-    low, high = gain["ci95"]
-    return (f"The paper's method changes accuracy by **{gain['mean']:+.2f} points** (95 % interval {low:+.2f} to {high:+.2f}; "
-            f"{gain['interval']}) over no augmentation; {paper}.")
+def runs(metrics):
+    return f"{metrics['runs']} run{'s' * (metrics['runs'] > 1)}"
 
 
-def report(experiment, metrics, figures):
-    dataset, folder = metrics["dataset"], shlex.quote(utils.shown(utils.shown_path(experiment["folder"])))
-    arms, settings = metrics["arms"], metrics["settings"]
-    text = [f"# Accuracy with and without augmentation: {source(metrics)}", ""]
+FIGURES = {
+    "gains": "Gain of each arm over no augmentation, with 95 % intervals",
+    "accuracy": "Accuracy of each arm: dots are {units}, the bar the mean with its 95 % interval",
+    "confusion": "Confusion: share of each true emotion, over all predictions",
+    "faces": "What the networks see of run 0's training faces",
+    "registration": "Registration: mean face, and the faces it moves most, before and after",
+    "cae-loss": "Loss of the CAE over all training faces",
+    "reconstructions": "Faces and what run 0's CAE gives back, with the mean squared error",
+    "latents": "Run 0's training faces in the CAE's latent space",
+    "synthetic": "Synthetic faces of run 0 (framed) beside the training faces they are made from",
+    "learning-curves": "Learning curves of the classifiers"}
+
+
+def report(experiment, metrics):
+    """report.md, from results/template.md."""
+    from scipy.stats import binomtest
+
+    dataset, arms, units = metrics["dataset"], metrics["arms"], UNITS[metrics["protocol"]]
+    warnings = [f"**Note:** {note}." for note in (*dataset["notes"], *metrics["changes"])]
     if dataset["stand_in"]:
-        text += ["> **These are drawn stand-in faces. Nothing below tells anything about JAFFE or about people.**", ""]
-    for note in dataset["notes"] + utils.changes(experiment):
-        text += [f"> **Note:** {note}.", ""]
-    if metrics["not_the_protocols"]:
-        other = ", ".join(f"{key.replace('_', ' ')} {utils.spelled(settings[key])}" for key in metrics["not_the_protocols"])
-        text += [f"> **Settings other than those of `{metrics['protocol']}`:** {other}.", ""]
-    text += [opening(metrics), ""]
-    for question, answer in answers(metrics):
-        text += [f"- **{question}** {answer}"]
-    differ = {"published": "its initialisation (one split for all)", "holdout": "its split and its initialisation",
-              "loso": "another subject left out and its initialisation"}[metrics["protocol"]]
-    repeated = {"published": "the same test faces come up in every run", "holdout": "a face can come up in several runs",
-                "loso": "a person's faces are not independent"}[metrics["protocol"]]
-    repeated = f"; {repeated}, which makes the evidence look stronger than it is" * (metrics["protocol"] == "loso" or metrics["runs"] > 1)
-    augmentation = metrics["augmentation"]
-    text += ["", f"{dataset['faces']} faces of {dataset['subjects']} people, {metrics['test_faces']} test faces"
-             f"{' over all runs' if metrics['protocol'] == 'loso' else ' a run'}; {metrics['runs']} runs, each with {differ}; "
-             f"seed {metrics['seed']}" + (f"; theta {augmentation['theta']}" if augmentation else "") + ".", "",
-             "## Arms", "", markdown_table(HEADER, rows_of_table(metrics)), "",
-             f"Accuracy, macro F1: mean over runs. Interval: {interval_kind(metrics)}. Runs won: share of runs in which the arm beat "
-             f"`none`, ties count half. McNemar: exact, two-sided, on the predictions of all runs pooled{repeated}. "
-             f"LDA: linear discriminant analysis with Ledoit-Wolf shrinkage on the same 48 x 48 pixels, trained on training and "
-             f"validation faces; what one would try first.", ""]
-    if metrics["protocol"] != "loso":
-        n = metrics["test_faces"]
-        text += [f"With {n} test faces one face is {100 / n:.1f} points. Wilson 95 % intervals of the accuracy itself: " + ", ".join(
-            "{} {:.0f} to {:.0f} %".format(arm, *(100 * p for p in wilson_interval(values["accuracy"]["mean"] * n, n)))
-            for arm, values in arms.items()) + ".", ""]
-    text += ["The paper, on JAFFE, one split and one initialisation: {:.2f} % without, {:.2f} % with augmentation; Wilson 95 % intervals "
-             "{:.0f} to {:.0f} % and {:.0f} to {:.0f} %.".format(100 * PAPER["baseline_accuracy"], 100 * PAPER["augmented_accuracy"],
-                                                            *(100 * p for k in (28, 37) for p in wilson_interval(k, 43))), "",
-             "## Per emotion", "", markdown_table(("arm", "", *dataset["emotions"]), [
-                 (arm if k == 0 else "", key, *(f"{value:.2f}" for value in values["per_emotion"][key]))
-                 for arm, values in arms.items() for k, key in enumerate(("precision", "recall", "f1"))]), "",
-             "From all runs' predictions together; 0/0 counts as 0.", "", "## Figures", ""]
-    for file, caption in figures:
-        text += [f"![{caption}]({file})", "", caption + ".", ""]
-    made = ",".join(arm for arm in arms if arm != "none") or "interpolate"
-    given = "".join(f" --{key.replace('_', '-')} {utils.spelled(settings[key])}" for key in ("runs", "seed", *metrics["not_the_protocols"]))
-    scope = " --scope both" if any("translate" in arm for arm in arms) else ""
-    crop = experiment["dataset"]["crop"]
-    given += "" if crop == list(utils.CROP) else " --crop " + ("none" if crop is None else ",".join(map(str, crop)))
-    if experiment["folder"].resolve().parent != utils.ROOT / "results":
-        given += f" --results {shlex.quote(utils.shown(utils.shown_path(experiment['folder'].parent)))}"
-    data = "" if dataset["stand_in"] else " --data PATH"
-    text += ["## Commands", "", "```", f"python train_cae.py{data} --protocol {metrics['protocol']}{given}{scope}",
-             f"python augment.py {folder} --methods {made}" + (
-                 f" --theta={augmentation['theta']} --max-synthetic {augmentation['max_synthetic']}" if augmentation else ""),
-             f"python train_classifier.py {folder} --arms none,{made}", f"python evaluate.py {folder}", "```", ""]
-    return "\n".join(text)
+        warnings.insert(0, "**These are drawn stand-in faces. Nothing below says anything about JAFFE or "
+                        "about people.**")
+    if metrics["kept_the_box"]:
+        warnings.append(f"**Note:** {metrics['kept_the_box']} training faces of run 0 keep their box: "
+                        f"their registration was not believed.")
+    accuracies = []
+    for key in ("baseline", "augmented"):
+        ends = binomtest(PAPER[key], 43).proportion_ci(method="wilson")
+        accuracies.append(f"{100 * PAPER[key] / 43:.1f} % (Wilson {100 * ends.low:.0f} to "
+                          f"{100 * ends.high:.0f} %)")
+    widths = [np.ptp(values["gain_points"]["ci95"]) / 2 for values in arms.values()
+              if "gain_points" in values and values["gain_points"]["ci95"]]
+    power = f"With these {metrics['units']} {units} a gain below about {np.median(widths):.0f} points " \
+        "cannot be told from none." if widths else "One run has no interval, and proves nothing."
+    there = [name for name in FIGURES if (experiment.folder / "report" / f"{name}.png").exists()]
+    settings = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in metrics["settings"].items()
+                        if key not in ("dataset", "faces", "people", "subject") and value not in (0, ""))
+    where = "" if dataset["stand_in"] else f" --data {shown(experiment.data)}"
+    methods = ",".join(arm for arm in arms if arm != "none")
+    return (utils.ROOT / "results" / "template.md").read_text("utf-8").format(
+        source=source(metrics), warnings="".join(f"> {warning}\n\n" for warning in warnings),
+        gains="\n".join(f"- {line}" for line in gains_in_words(metrics)), paper=PAPER["gain_points"],
+        paper_accuracies=" and ".join(accuracies), power=power,
+        answers="\n".join(f"- {line}" for line in answers(metrics)), table=markdown(rows_of(metrics)),
+        dataset=f"{experiment}; {metrics['test_faces']} test faces; crop {experiment.crop}.",
+        runs=runs(metrics), repeats=metrics["repeats"], interval=metrics["interval"], units=units,
+        reference=REFERENCE, figures="\n\n".join(
+            f"![{text}]({name}.png)\n\n{text}." for name in there
+            for text in [FIGURES[name].format(units=units)]),
+        commands="\n".join([f"python train_cae.py{where} {settings}",
+                            f"python augment.py {experiment.path} --methods {methods}",
+                            f"python train_classifier.py {experiment.path}",
+                            f"python evaluate.py {experiment.path}"]),
+        environment=", ".join(f"{key} {value}" for key, value in metrics["environment"].items()))
 
 
-# ---------------------------------------------------------------------------------------------------- figures
-class Figures:
-    """Draws into a folder and keeps the (file, caption) of what it drew; every figure says what faces it is about."""
-
-    def __init__(self, folder, about):
-        import matplotlib
-
-        matplotlib.use("Agg")
-        matplotlib.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 130})
-        self.folder, self.about, self.drawn = folder, about, []
-
-    def new(self, width, height, **subplots):
-        import matplotlib.pyplot as plt
-
-        return plt.subplots(figsize=(width, height), layout="constrained", **subplots)
-
-    def save(self, figure, file, caption):
-        import matplotlib.pyplot as plt
-
-        figure.suptitle(self.about, fontsize=8, color="#555555", x=0.01, ha="left")
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png")
-        plt.close(figure)
-        utils.write_bytes(self.folder / file, stream.getvalue())
-        self.drawn.append((file, caption))
-
-
-def draw(experiment, metrics, faces, folder):
-    """All figures of an experiment into `folder`; returns [(file, caption)]."""
-    faces_of = "DRAWN STAND-IN FACES, not JAFFE" if metrics["dataset"]["stand_in"] else source(metrics).split(",")[0]
-    figures = Figures(folder, f"{faces_of}; {metrics['protocol']}, {metrics['runs']} run{'s' * (metrics['runs'] > 1)}")
-    split = utils.experiment_split(experiment, faces, 0)
-    draw_emotions(figures, metrics, faces, split)
-    draw_gains(figures, {"": metrics})
-    draw_accuracies(figures, metrics)
-    draw_confusion(figures, metrics)
-    draw_learning(figures, experiment, metrics)
-    draw_cae_loss(figures, experiment)
-    cae = build_cae(experiment["settings"]["latent"])
-    utils.load_weights(cae, utils.read_model(utils.run_folder(experiment, 0) / "cae.keras"))
-    draw_reconstructions(figures, cae, faces, split)
-    draw_synthetic(figures, experiment, metrics, faces)
-    draw_latents(figures, cae, faces, metrics)
-    return figures.drawn
-
-
-def draw_emotions(figures, metrics, faces, split):
-    figure, axes = figures.new(6.5, 2.8)
-    emotions = metrics["dataset"]["emotions"]
-    parts = [(name, rows) for name, rows in zip(split._fields, split) if len(rows)]
-    for k, (name, rows) in enumerate(parts):
-        counts = collections.Counter(faces.emotions[rows].tolist())
-        bars = axes.bar(np.arange(len(emotions)) + 0.28 * k, [counts[emotion] for emotion in emotions], 0.26, label=f"{name} ({len(rows)})",
-                        color=COLOURS[k], hatch=["", "//", "xx"][k], edgecolor="white")
-        axes.bar_label(bars, fontsize=7)
-    axes.set_xticks(np.arange(len(emotions)) + 0.14 * (len(parts) - 1), [f"{code}\n{utils.EMOTIONS[code]}" for code in emotions])
-    axes.set_ylabel("faces, run 0")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    figures.save(figure, "emotions.png", "Faces of each emotion in each part of run 0's split")
-
-
-def draw_gains(figures, several):
-    """Gains of every arm with intervals; `several`: {label: metrics}, one group each."""
-    rows = [(label, arm, values["gain_points"]) for label, metrics in several.items() for arm, values in metrics["arms"].items()
-            if "gain_points" in values]
-    if not rows:
-        return
-    figure, axes = figures.new(6.5, 1.2 + 0.3 * len(rows))
-    for place, (label, arm, gain) in enumerate(rows):
-        k = list(several).index(label)
-        axes.plot(gain["ci95"], [place, place], color=COLOURS[k], lw=2)
-        axes.plot(gain["mean"], place, MARKERS[k], color=COLOURS[k], ms=6, label=label if label and arm == rows[[r[0] for r in rows].index(label)][1] else None)
+# --------------------------------------------------------------------------------------- figures
+def draw_gains(several):
+    """A figure of every arm's gain, a row for each of `several`, {label: metrics}."""
+    arms = [{**metrics["arms"], reference_of(metrics)["name"]: reference_of(metrics)}
+            for metrics in several.values()]
+    names = dict.fromkeys(["translate", *(name for each in arms for name in each)])
+    names = [name for name in names if name != "none" and any(name in each for each in arms)]
+    figure, axes = utils.new_figure(7, 1.3 + 0.2 * len(names) * (len(several) + 0.5))
+    for k, (label, each) in enumerate(zip(several, arms)):
+        style = {"color": utils.COLOURS[k % 10], "zorder": 3}
+        for row, name in enumerate(names):
+            if name in each:
+                found, y = each[name]["gain_points"], row + (k + 0.5) / len(several) * 0.8 - 0.4
+                axes.plot(found["ci95"] or [found["mean"]] * 2, [y, y], lw=2, **style)
+                axes.plot(found["mean"], y, utils.MARKERS[k % 10], ms=5, mfc="white", mew=1.5, **style)
+        axes.plot([], [], "-" + utils.MARKERS[k % 10], mfc="white", label=shown(label), **style)
     axes.axvline(0, color="black", lw=0.8)
-    axes.axvline(PAPER["gain_points"], color="#555555", lw=1, ls="--")
-    axes.text(PAPER["gain_points"], -0.55, " paper (JAFFE)", va="center", fontsize=7, color="#555555")
-    axes.set_yticks(range(len(rows)), [arm for _, arm, _ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.9)
-    axes.set_xlabel("gain in accuracy over no augmentation, points (95 % interval)")
+    if any(metrics["dataset"]["name"].lower() == "jaffe" for metrics in several.values()):
+        axes.axvline(PAPER["gain_points"], color="#555555", lw=1, ls="--")
+        axes.text(PAPER["gain_points"], -0.8, "the paper  ", ha="right", fontsize=8, color="#555555")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.4, -1), xlabel="gain in accuracy over none, points (95 % interval)")
     if len(several) > 1:
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    figures.save(figure, "gains.png", "Gain of each arm over no augmentation, with 95 % intervals; dashed: the paper's +20.93 on JAFFE")
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    return figure
 
 
-def draw_accuracies(figures, metrics):
-    arms = metrics["arms"]
-    figure, axes = figures.new(max(4.5, 1.0 + 0.95 * len(arms)), 3.2)
-    for k, (arm, values) in enumerate(arms.items()):
-        per_run = 100 * np.array(values["accuracy"]["per_run"])
-        spread = (np.arange(len(per_run)) - (len(per_run) - 1) / 2) * 0.5 / max(10, len(per_run))
-        axes.plot(k + spread, per_run, "o", color=COLOURS[0], ms=4, alpha=0.7, label="a run" if k == 0 else None)
-        axes.plot([k - 0.32, k + 0.32], [per_run.mean()] * 2, color="black", lw=1.5, label="mean" if k == 0 else None)
-    axes.axhline(100 * metrics["reference_lda"]["accuracy"]["mean"], color="#555555", ls=":", lw=1, label="LDA on the pixels")
-    axes.set_xticks(range(len(arms)), [arm.replace("+", "+\n") for arm in arms])
-    axes.set_ylabel("accuracy on the test faces, %")
-    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figures.save(figure, "accuracy.png", "Accuracy of every run and arm")
+def draw_accuracies(metrics):
+    arms = {**metrics["arms"], REFERENCE: metrics["reference"]}
+    figure, axes = utils.new_figure(7, 1.2 + 0.32 * len(arms))
+    for k, values in enumerate(arms.values()):
+        found, each = values["accuracy"], 100 * np.array(values["accuracy"]["per_unit"])
+        axes.plot(each, k + (np.arange(len(each)) % 5 - 2) * 0.07, "o", color=utils.COLOURS[0], ms=4,
+                  alpha=0.4, mew=0, label=None if k else UNITS[metrics["protocol"]])
+        axes.plot([100 * found["mean"]] * 2, [k - 0.3, k + 0.3], color="black", lw=2)
+        axes.plot(found["ci95"] or [], [k] * len(found["ci95"] or []), color="black", lw=1,
+                  label=None if k else "mean, 95 % interval")
+    axes.axvline(100 / len(metrics["dataset"]["emotions"]), color="#555555", ls=":", label="chance")
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set(xlim=(0, 102), ylim=(len(arms) - 0.4, -0.6), xlabel="accuracy on the test faces, %")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
 
 
-def draw_confusion(figures, metrics):
-    arms, emotions = metrics["arms"], metrics["dataset"]["emotions"]
-    columns = min(4, len(arms))
-    rows = -(-len(arms) // columns)
-    figure, grid = figures.new(2.5 * columns + 0.3, 2.6 * rows + 0.2, nrows=rows, ncols=columns, squeeze=False)
+def draw_confusion(metrics):
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    arms = {**metrics["arms"], REFERENCE: metrics["reference"]}
+    labels = [shown(emotion)[:9] for emotion in metrics["dataset"]["emotions"]]
+    lines = -(-len(arms) // 3)
+    figure, grid = utils.new_figure(9, 3.1 * lines + 0.4, nrows=lines, ncols=3, squeeze=False)
     for axes in grid.flat[len(arms):]:
         axes.axis("off")
     for axes, (arm, values) in zip(grid.flat, arms.items()):
         matrix = np.array(values["confusion_matrix"])
-        share = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for (i, j), count in np.ndenumerate(matrix):
-            if count:
-                axes.text(j, i, str(count), ha="center", va="center", fontsize=7, color="white" if share[i, j] > 0.6 else "black")
-        axes.set_xticks(range(len(emotions)), emotions, fontsize=7)
-        axes.set_yticks(range(len(emotions)), emotions, fontsize=7)
-        axes.set_title(f"{arm}, {100 * values['accuracy']['mean']:.1f} %", fontsize=9)
-        axes.set_xlabel("predicted", fontsize=8)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("true", fontsize=8)
-    figures.save(figure, "confusion.png", "Confusion matrices: test faces of all runs, shaded by the share of the true emotion")
+        share = 100 * matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+        drawn = ConfusionMatrixDisplay(share, display_labels=labels).plot(
+            ax=axes, cmap="Blues", colorbar=False, values_format=".0f", text_kw={"fontsize": 7},
+            im_kw={"vmin": 0, "vmax": 100}, xticks_rotation=90 if max(map(len, labels)) > 2 else 0)
+        for text, value in zip(drawn.text_.flat, share.flat):
+            text.set_color("white" if value > 60 else "black")
+        axes.set_title(f"{arm}: {100 * matrix.trace() / matrix.sum():.1f} % right", fontsize=9)
+        axes.set(xlabel="predicted, % of the true emotion", ylabel="true")
+        axes.tick_params(labelsize=7)
+    return figure
 
 
-def draw_learning(figures, experiment, metrics):
-    figure, (left, right) = figures.new(8.2, 3, ncols=2)
-    for k, arm in enumerate(metrics["arms"]):
-        runs = []
-        for run in range(metrics["runs"]):
-            stored = utils.read_arrays(utils.run_folder(experiment, run) / f"classifier-{arm}-history.npz")
-            runs.append((stored["steps"], stored["validation_loss"], 100 * stored["validation_accuracy"]))
-        for axes, column in ((left, 1), (right, 2)):
-            if metrics["protocol"] == "published":  # runs stop at different epochs
-                for number, run in enumerate(runs):
-                    axes.plot(run[0], run[column], color=COLOURS[k % len(COLOURS)], lw=0.7, alpha=0.4)
-                    axes.plot(run[0][-1], run[column][-1], MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], ms=5, label=arm if number == 0 else None)
-            else:
-                axes.plot(runs[0][0], np.mean([run[column] for run in runs], axis=0), color=COLOURS[k % len(COLOURS)], lw=1.2, label=arm,
-                          marker=MARKERS[k % len(MARKERS)], ms=3.5, markevery=(k, 10))
-    left.set_ylabel("validation loss, nats")
-    right.set_ylabel("validation accuracy, %")
-    for axes in (left, right):
-        axes.set_xlabel("optimiser steps")
-    if metrics["protocol"] == "published":
-        left.set_xscale("log")
-        right.set_xscale("log")
-    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figures.save(figure, "learning-curves.png", "Validation loss and accuracy against optimiser steps, " + (
-        "every run, its end marked; validation is drawn after augmentation, so it holds near-copies of training faces"
-        if metrics["protocol"] == "published" else "mean over runs; validation faces are real and were held out before augmentation"))
-
-
-def draw_cae_loss(figures, experiment):
-    figure, axes = figures.new(5, 2.8)
-    stored = [utils.read_arrays(utils.run_folder(experiment, run) / "cae-history.npz") for run in range(experiment["settings"]["runs"])]
-    for key, colour, style in (("loss", COLOURS[0], "-"), ("validation_loss", COLOURS[5], "--")):
-        values = np.array([arrays[key] for arrays in stored])
-        epochs = np.arange(1, values.shape[1] + 1)
-        axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
-        axes.plot(epochs, values.mean(0), color=colour, ls=style, label={"loss": "training", "validation_loss": "validation"}[key])
-    axes.set_yscale("log")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("mean squared error (white = 1)")
-    axes.legend(frameon=False)
-    figures.save(figure, "cae-loss.png", "Loss of the autoencoder: mean over runs, band from the lowest to the highest")
-
-
-def show_face(axes, image, title=""):
-    axes.imshow(np.clip(np.squeeze(image), 0, 1), cmap="gray", vmin=0, vmax=1)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=7)
-
-
-def draw_reconstructions(figures, cae, faces, split):
-    figure, grid = figures.new(8, 4.3, nrows=4, ncols=8)
-    for rows, part, name in ((grid[:2], split.train, "training"), (grid[2:], split.test, "test")):
-        chosen = faces.take(part[np.linspace(0, len(part) - 1, 8).astype(int)])
-        for k, (image, again) in enumerate(zip(chosen.images, utils.in_chunks(cae, chosen.images))):
-            show_face(rows[0, k], image, f"{chosen.subjects[k]} {chosen.emotions[k]}")
-            show_face(rows[1, k], again)
-        rows[0, 0].set_ylabel(f"{name}\nface", fontsize=7)
-        rows[1, 0].set_ylabel("recon-\nstructed", fontsize=7)
-    figures.save(figure, "reconstructions.png", "Faces and what run 0's autoencoder makes of them: eight it was given in training or "
-                 "kept for its validation, eight test faces")
-
-
-def draw_synthetic(figures, experiment, metrics, faces):
-    """One row a method: synthetic faces in frames, each among the faces it was made from."""
-    arms = [arm for arm in metrics["arms"] if arm != "none"]
-    if not arms:
-        return
-    image_of = dict(zip(faces.names.tolist(), faces.images))
-    code_of = dict(zip(faces.names.tolist(), zip(faces.subjects.tolist(), faces.emotions.tolist())))
-    columns = 12
-    figure, grid = figures.new(10, 1.1 * len(arms) + 0.3, nrows=len(arms), ncols=columns, squeeze=False)
-    for row, arm in zip(grid, arms):
-        made = utils.read_arrays(utils.run_folder(experiment, 0) / f"synthetic-{arm}.npz")
-        names = made["names"][made["parents"]]
-        group = names.shape[1] + 1
-        shown = columns // group
-        for axes in row:
-            axes.axis("off")
-        for k, number in enumerate(np.linspace(0, len(names) - 1, shown + 2).astype(int)[1:-1]):
-            cells = [(image_of[name], " ".join(code_of[name])) for name in names[number]]
-            cells.insert(min(1, len(cells)), (made["images"][number], f"makes {made['emotions'][number]}"))
-            for axes, (image, title) in zip(row[k * group:(k + 1) * group], cells):
-                axes.axis("on")
-                show_face(axes, image, title)
-                if title.startswith("makes"):
-                    for spine in axes.spines.values():
-                        spine.set(visible=True, color=COLOURS[5], linewidth=2)
-        row[0].set_ylabel(arm.replace("+", "+\n"), fontsize=8)
-    figures.save(figure, "synthetic.png", "Synthetic faces of run 0 (framed) beside the training faces they were made from; of "
-                 "transfer's three, the third is subtracted")
-
-
-def draw_latents(figures, cae, faces, metrics):
-    encoder = cae.layers[0]
-    latents = utils.in_chunks(encoder, faces.images)
-    centred = latents - latents.mean(0)
-    _, lengths, axes_of_pca = np.linalg.svd(centred.astype(float), full_matrices=False)
-    axes_of_pca *= np.sign(axes_of_pca[np.arange(len(axes_of_pca)), np.abs(axes_of_pca).argmax(1)])[:, None]
-    spots, share = centred @ axes_of_pca[:2].T, 100 * lengths**2 / (lengths**2).sum()
-    figure, (left, right) = figures.new(9, 3.6, ncols=2)
-    for axes, codes, title in ((left, faces.emotions, "by emotion"), (right, faces.subjects, "by person")):
-        groups = sorted(set(codes.tolist()))
-        for k, group in enumerate(groups):
-            here = codes == group
-            if len(groups) <= len(COLOURS):
-                axes.plot(*spots[here].T, MARKERS[k], color=COLOURS[k], ms=4, ls="", label=group, alpha=0.8, mew=0)
-            else:  # too many people for a legend: lines join the faces of a person
-                axes.plot(*spots[here].T, "o-", color=COLOURS[k % len(COLOURS)], ms=2.5, lw=0.4, alpha=0.7)
-        axes.set_title(title)
-        axes.set_xlabel(f"first principal component ({share[0]:.0f} % of the variance)")
-        if len(groups) <= len(COLOURS):
-            axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    left.set_ylabel(f"second ({share[1]:.0f} %)")
-    figures.save(figure, "latents.png", "All faces in the latent space of run 0's autoencoder, two principal components")
-
-
-# ---------------------------------------------------------------------------------------------------- the stage
+# ------------------------------------------------------------------------------------- the stage
 def main():
     options = arguments()
+    if options.measured:
+        redraw_measured()
+        return
     several = {}
     for path in options.experiments or [None]:
-        experiment = utils.open_experiment(path)
-        with utils.locked(experiment["folder"]):
-            metrics, faces = evaluate(experiment)
-            folder = experiment["folder"] / "report"
-            utils.make_folder(folder)
-            figures = draw(experiment, metrics, faces, folder)
-            utils.write_text(folder / "report.md", report(experiment, metrics, figures))
-            utils.write_text(folder / "table.tex", latex_table(metrics))
-            utils.write_json(folder / "metrics.json", metrics)
-        name = experiment["folder"].name
-        several[name if name not in several else utils.shown_path(experiment["folder"])] = metrics
-        show(metrics, folder / "report.md")
+        experiment = open_experiment(path)
+        metrics, folder = evaluate(experiment), experiment.folder / "report"
+        experiment.save_figure(draw_gains({"": metrics}), "gains.png")
+        experiment.save_figure(draw_accuracies(metrics), "accuracy.png")
+        experiment.save_figure(draw_confusion(metrics), "confusion.png")
+        utils.write_text(folder / "report.md", report(experiment, metrics))
+        utils.write_text(folder / "table.tex", latex(metrics))
+        utils.write_text(folder / "metrics.json", utils.as_json(metrics))
+        name = experiment.folder.name
+        several[name if name not in several else str(experiment.folder)] = metrics
+        rows = rows_of(metrics)
+        widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
+        utils.say(f"\n{source(metrics)}: {runs(metrics)} of {metrics['repeats']} classifiers an arm\n")
+        for row in ({key: key for key in widths}, *rows):
+            utils.say("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+        utils.say(f"\n95 % intervals: {metrics['interval']}\nreport: {shown(folder / 'report.md')}\n")
+        utils.say("\n".join([*gains_in_words(metrics), "the paper, one run on JAFFE: "
+                             f"{PAPER['gain_points']:+.1f} points"]))
     if len(several) > 1:
         side_by_side(several, Path(options.experiments[0]).resolve().parent / "side-by-side")
 
 
-def show(metrics, path):
-    n, faces = metrics["runs"], metrics["test_faces"]
-    utils.say(f"\n{source(metrics)}: {n} run{'s' * (n > 1)}, {faces} test faces{' in all' if metrics['protocol'] == 'loso' else ' each'}\n")
-    utils.say(terminal_table(metrics))
-    utils.say(f"\n95 % intervals: {interval_kind(metrics)}.\nThe paper, on JAFFE, one run: {100 * PAPER['baseline_accuracy']:.1f} % to "
-              f"{100 * PAPER['augmented_accuracy']:.1f} %, {PAPER['gain_points']:+.1f} points.\nreport: {utils.shown_path(path)}")
-
-
 def side_by_side(several, folder):
-    """A report that sets experiments side by side: gains of every arm, and the reader's questions."""
-    utils.make_folder(folder)
+    """A report that sets experiments side by side."""
     stand_in = any(metrics["dataset"]["stand_in"] for metrics in several.values())
-    figures = Figures(folder, "DRAWN STAND-IN FACES, which tell nothing about JAFFE" if stand_in else "")
-    draw_gains(figures, several)
-    arms = list(dict.fromkeys(arm for metrics in several.values() for arm in metrics["arms"])) + ["LDA on the pixels"]
-    rows = []
-    for arm in arms:
-        cells = []
-        for metrics in several.values():
-            values = metrics["arms"].get(arm) or (metrics["reference_lda"] if arm == arms[-1] else None)
-            cells.append("" if values is None else f"{100 * values['accuracy']['mean']:.1f} %"
-                         + (f", {points(values['gain_points'])}" if "gain_points" in values else ""))
-        rows.append((arm, *cells))
-    text = ["# Side by side", ""]
+    utils.save_figure(draw_gains(several), folder / "gains.png", stand_in=stand_in)
+    rows, text = {}, ["# Side by side", ""]
     if stand_in:
-        text += ["> **Drawn stand-in faces are among these. Their numbers tell nothing about JAFFE or about people.**", ""]
-    text += ["Accuracy, and gain over no augmentation in points with its 95 % interval.", "", markdown_table(("arm", *several), rows), ""]
+        text += ["> **Drawn stand-in faces: they say nothing about JAFFE.**", ""]
     for name, metrics in several.items():
-        text += [f"**{name}** ({source(metrics)}; {metrics['runs']} runs; interval: {interval_kind(metrics)})", ""]
-        text += [f"- {question} {answer}" for question, answer in answers(metrics)] + [""]
-    text += [f"![{caption}]({file})\n\n{caption}.\n" for file, caption in figures.drawn]
+        for row in rows_of(metrics):
+            cells = rows.setdefault(row["arm"], {"arm": row["arm"], **{shown(key): "" for key in several}})
+            cells[shown(name)] = f"{row['accuracy %']} %, {row['gain over none, points']}".rstrip(", ")
+    text += ["Accuracy, and gain over no augmentation in points with its 95 % interval.", "",
+             markdown([*rows.values()]), "", "![Gains](gains.png)", ""]
+    for name, metrics in several.items():
+        text += [f"**{shown(name)}** ({source(metrics)}; {runs(metrics)}; {metrics['interval']})", "",
+                 *(f"- {line}" for line in (*gains_in_words(metrics), *answers(metrics))), ""]
     utils.write_text(folder / "report.md", "\n".join(text))
-    utils.write_json(folder / "metrics.json", several)
-    utils.say(f"\nside by side: {utils.shown_path(folder / 'report.md')}")
+    utils.write_text(folder / "metrics.json", utils.as_json(several))
+    utils.say(f"\nside by side: {shown(folder / 'report.md')}")
+
+
+def redraw_measured():
+    """results/measured/gains.png, and the table between README.md's marker lines."""
+    several, readme = read_measured(), utils.ROOT / "README.md"
+    utils.save_figure(draw_gains(several), MEASURED / "gains.png", "JAFFE")
+    begin, end = "<!-- measured -->", "<!-- end of measured -->"
+    utils.write_text(readme, re.sub(f"(?s){begin}.*{end}", lambda _: "\n".join(
+        [begin, measured_table(several), end]), readme.read_text("utf-8")))
+
+
+def read_measured():
+    """{protocol: metrics} of all files in results/measured/."""
+    several = [json.loads(file.read_text("utf-8")) for file in sorted(MEASURED.glob("*.metrics.json"))]
+    return {metrics["protocol"]: metrics for metrics in several}
+
+
+def measured_table(several):
+    rows = [("the paper, one run", 28 / 43, 37 / 43, f"{PAPER['gain_points']:+.1f}")]
+    for protocol, metrics in several.items():
+        for arm in ("translate", "interpolate"):
+            baseline, values = (metrics["arms"][name] for name in ("none", arm))
+            rows.append((f"`{arm}`, {MEANING[arm]}; `{protocol}`, mean of {runs(metrics)}",
+                         baseline["accuracy"]["mean"], values["accuracy"]["mean"],
+                         points(values["gain_points"])))
+    return markdown([{"JAFFE": name, "no augmentation": f"{100 * before:.1f} %",
+                      "with it": f"{100 * after:.1f} %", "gain, points (95 % interval)": found}
+                     for name, before, after, found in rows])
 
 
 def arguments():
-    parser = utils.parser(__doc__, experiment=False, workers=False)
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", type=Path, help="folders (default: results/jaffe-published if "
-                        "JAFFE is in data/, else results/standin-published)")
+    parser = utils.parser(__doc__, workers=False)
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.WHICH)
+    parser.add_argument("--measured", action="store_true", help="redraw results/measured/gains.png and "
+                        "README.md's table from results/measured/*.metrics.json")
     return parser.parse_args()
 
 

@@ -1,247 +1,353 @@
-"""Stage 1 of 4: train the convolutional autoencoder (CAE) whose latents make the synthetic faces.
+"""Stage 1 of 4: train the convolutional autoencoders (CAE) that make the synthetic faces.
 
-    python train_cae.py                                  JAFFE if it is in data/, else drawn stand-in faces
-    python train_cae.py --data jaffe.zip                 or a folder of faces, or a CSV manifest file,subject,emotion
-    python train_cae.py --protocol holdout --runs 10     a comparison without the published one's leaks
-    python train_cae.py --scope both                     also a CAE per emotion pair, for the arm `translate`
+    python train_cae.py                            JAFFE if it is in data/, else drawn stand-in faces
+    python train_cae.py --data my-faces/           your own: README.md has the layouts
+    python train_cae.py --protocol loso            people that no training face shows
+    python train_cae.py EXPERIMENT --runs 10       go on with one that is there
 
-It makes the folder of an experiment, results/<dataset>-<protocol>/, and in it run-NN/cae.keras for each run. All options
-that decide the outcome are given here and kept in its experiment.json; the three scripts that follow read them there.
-Started again after an interruption, it goes on where it was and ends with the same bytes.
+It makes an experiment's folder, results/<dataset>-<protocol>/, deals the faces of each run into
+training and test faces, and trains on the training faces alone: run-NN/cae.npz, the paper's CAE over
+all of them, and cae-AN-DI.npz and so on, one for each ordered pair of emotions, which turns a face of
+one into the other. All options that decide the outcome are given here and kept in experiment.json.
 
-Each CAE is trained on the run's training faces alone: 80 epochs in batches of 4, half a minute on one core. The CAEs of
-the 42 emotion pairs (--scope pairs) take about twice as long again. At the end it prints the experiment's folder and the
-next command.
+JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the next command.
 """
 
-import argparse
+import dataclasses
 import functools
-import re
-from pathlib import Path
+import math
+from urllib.parse import quote
 
 import numpy as np
 
 import utils
+from data.experiment import (
+    Experiment,
+    begin,
+    read_split,
+    split_file,
+    training_faces,
+    write_splits,
+)
+from data.faces import EMOTION_NAMES, SCALES, SIDE
+from utils import shown
 
 
+# ----------------------------------------------------------------------------------- the network
 def build_encoder(latent):
-    """Faces (n, 48, 48, 1) to latents (n, latent). Layers are named so that a file's bytes do not depend on what was built before."""
-    utils.tensorflow()
+    """Faces (n, 48, 48, 1) to latents (n, latent)."""
     from keras import Sequential, layers
 
     return Sequential([
-        layers.Input((utils.SIDE, utils.SIDE, 1), name="face"),
-        layers.Conv2D(32, 3, strides=1, padding="same", activation="relu", name="conv1"),
-        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu", name="conv2"),
-        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu", name="conv3"),
-        layers.Conv2D(64, 3, strides=1, padding="same", activation="relu", name="conv4"),
-        layers.Flatten(name="flatten"),
-        layers.Dense(latent, name="latent"),
-    ], name="encoder")
+        layers.Input((SIDE, SIDE, 1)),
+        layers.Conv2D(32, 3, strides=1, padding="same", activation="relu"),
+        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
+        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
+        layers.Conv2D(64, 3, strides=1, padding="same", activation="relu"),
+        layers.Flatten(),
+        layers.Dense(latent),
+    ])
 
 
 def build_decoder(latent):
-    """Latents (n, latent) to faces (n, 48, 48, 1), never below 0 (the last layer is a ReLU) but possibly above 1."""
-    utils.tensorflow()
+    """Latents (n, latent) to faces (n, 48, 48, 1): never below 0, for the last layer is a ReLU, but
+    possibly above 1."""
     from keras import Sequential, layers
 
     return Sequential([
-        layers.Input((latent,), name="latent"),
-        layers.Dense(12 * 12 * 64, name="dense"),
-        layers.Reshape((12, 12, 64), name="reshape"),
-        layers.Conv2DTranspose(64, 3, strides=1, padding="same", activation="relu", name="deconv1"),
-        layers.Conv2DTranspose(64, 3, strides=2, padding="same", activation="relu", name="deconv2"),
-        layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu", name="deconv3"),
-        layers.Conv2DTranspose(1, 3, strides=1, padding="same", activation="relu", name="deconv4"),
-    ], name="decoder")
+        layers.Input((latent,)),
+        layers.Dense(12 * 12 * 64),
+        layers.Reshape((12, 12, 64)),
+        layers.Conv2DTranspose(64, 3, strides=1, padding="same", activation="relu"),
+        layers.Conv2DTranspose(64, 3, strides=2, padding="same", activation="relu"),
+        layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu"),
+        layers.Conv2DTranspose(1, 3, strides=1, padding="same", activation="relu"),
+    ])
 
 
 def build_cae(latent=32):
-    """The paper's autoencoder, encoder and decoder as its two layers."""
+    """The paper's autoencoder; its two layers are the encoder and the decoder."""
+    utils.tensorflow()
+    from keras import Sequential, layers
+
     encoder, decoder = build_encoder(latent), build_decoder(latent)
     if latent == 32:  # what the paper states
         assert (encoder.count_params(), decoder.count_params()) == (387_616, 396_737)
-    from keras import Sequential, layers
-
-    return Sequential([layers.Input((utils.SIDE, utils.SIDE, 1), name="face"), encoder, decoder], name="cae")
+    return Sequential([layers.Input((SIDE, SIDE, 1)), encoder, decoder])
 
 
-def train_cae(train, validation, latent, epochs, seed, checkpoint=None, report=lambda fraction: None):
-    """Train one CAE to give back the faces `train` (n, 48, 48, 1): (its file, history), history["loss"] one value an epoch."""
-
-    def shuffled(epoch):
-        return utils.epoch_rows(np.random.default_rng([seed, epoch]).permutation(len(train)))
-
-    start = utils.initial_weights(build_cae, (latent,), seed)
-    weights, history = utils.fit(build_cae, (latent,), "mse", start, (train, train), shuffled, epochs, (validation, validation),
-                                 checkpoint=checkpoint, report=report, parts=2)
-    return utils.model_file(build_cae, (latent,), weights), history
+# ---------------------------------------------------------------------------------- the training
+CAE_LOSS = "mean_squared_error"
 
 
-def train_pair(start, sources, targets, latent, epochs, seed, report=lambda fraction: None):
-    """Fine-tune the CAE `start` (of `utils.read_model`) to turn each face of `sources` into the same row of `targets`: its file."""
-
-    def shuffled(epoch):
-        return utils.epoch_rows(np.random.default_rng([seed, epoch]).permutation(len(sources)))
-
-    weights = utils.load_weights(build_cae(latent), start)
-    weights, _ = utils.fit(build_cae, (latent,), "mse", weights, (sources, targets), shuffled, epochs, (sources[:1], targets[:1]),
-                           report=report)
-    return utils.model_file(build_cae, (latent,), weights)
+def shuffled(count, seed, epochs):
+    """The rows of each epoch in an order of its own, as Keras' `fit` has them."""
+    return (np.random.default_rng([*seed, epoch]).permutation(count) for epoch in range(epochs))
 
 
-def cae_faces(experiment, faces, held_out):
-    """The faces (training, validation) that a run's CAE sees."""
-    if experiment["protocol"] == "published":  # as Keras' validation_split=0.25 does: the last quarter, here 43 of 170
-        first = int(len(faces.names) * 0.75)
-        return faces.images[:first], faces.images[first:]
-    return faces.images, held_out.images
+def train_cae(images, validation, latent, epochs, batch, seed):
+    """Train a CAE to give back `images`: (weights, float32 (epochs, 2): loss and validation loss).
+
+    images, validation: float32 (n, 48, 48, 1) in [0, 1]; validation selects nothing and may be empty.
+    """
+    trainer, history = utils.trainer(build_cae, (latent,), CAE_LOSS), []
+    start, orders = utils.initial_weights(trainer.model, seed), shuffled(len(images), seed, epochs)
+    for loss, _ in utils.fit(trainer, start, images, images, orders, batch):
+        seen = math.nan
+        if len(validation):
+            rows = np.arange(len(validation))
+            seen, _ = utils.in_batches(trainer.measure, validation, validation, rows, 64)
+        history.append((loss, seen))
+    return trainer.model.get_weights(), np.float32(history)
+
+
+def train_pair(start, sources, targets, latent, epochs, batch, seed):
+    """Fine-tune the CAE of weights `start` to turn each face of `sources` into that of `targets`."""
+    trainer = utils.trainer(build_cae, (latent,), CAE_LOSS)
+    for _ in utils.fit(trainer, start, sources, targets, shuffled(len(sources), seed, epochs), batch):
+        pass
+    return trainer.model.get_weights()
 
 
 def same_person_pairs(faces, source, target):
-    """Rows (a, b) of all pairs of one person's face with emotion `source` and the same person's with `target`."""
-    return [(a, b) for a in np.flatnonzero(faces.emotions == source) for b in np.flatnonzero(faces.emotions == target)
-            if faces.subjects[a] == faces.subjects[b]]
+    """int (n, 2): rows of all pairs of one person's faces, the first with emotion `source`, the second
+    with `target`. People differ in takes and may lack an emotion: what there is counts."""
+    first, second = (np.flatnonzero(faces.emotions == emotion) for emotion in (source, target))
+    same = faces.subjects[first][:, None] == faces.subjects[second]
+    a, b = np.nonzero(same & (faces.subjects[second] != ""))
+    return np.stack([first[a], second[b]], axis=1)
+
+
+def emotion_pairs(faces):
+    """{(source, target): rows of `same_person_pairs`} for every ordered pair that anybody posed."""
+    emotions = sorted(set(faces.emotions.tolist())) if faces.subjects.any() else []
+    pairs = {(source, target): same_person_pairs(faces, source, target)
+             for source in emotions for target in emotions if source != target}
+    return {key: rows for key, rows in pairs.items() if len(rows)}
+
+
+def pair_plan(pairs, experiment, steps_of_cae):
+    """{key: (rows, epochs)} for `emotion_pairs`.
+
+    Every pair of emotions gets the experiment's epochs, but all together at most four times the
+    steps of the one CAE. A data set with many takes a person has many times more pairs of faces: it
+    gets fewer epochs and, where one is too much, an even selection of the pairs.
+    """
+    most = max(1, int(4 * steps_of_cae / len(pairs))) * experiment.batch
+    plan = {}
+    for key, rows in pairs.items():
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]
+        steps = math.ceil(len(rows) / experiment.batch)
+        plan[key] = rows, max(1, min(experiment.pair_epochs, most // experiment.batch // steps))
+    return plan
+
+
+# ------------------------------------------------------------------------------------- the stage
+def cae_file(experiment, run, *pair):
+    """run-NN/cae.npz or, for a pair of emotions, run-NN/cae-AN-DI.npz."""
+    labels = (quote(emotion, safe="").replace("-", "%2D") for emotion in pair)
+    return experiment.run_folder(run) / f"{'-'.join(['cae', *labels])}.npz"
+
+
+def cae_made_from(experiment, run, *pair):
+    return utils.digests(split_file(experiment, run), *([cae_file(experiment, run)] if pair else []))
 
 
 def main():
     options = arguments()
+    settings = [field.name for field in dataclasses.fields(Experiment) if field.metadata]
     given = {name: value for name, value in vars(options).items()
-             if name in {"seed", *utils.DEFAULTS["published"]} and value is not UNSET}
-    experiment, data_set = utils.create_experiment(options.data, options.protocol, given, options.results, options.crop)
-    for note in data_set.notes + utils.changes(experiment):
-        utils.warn(note)
-    folder, settings = experiment["folder"], experiment["settings"]
-    utils.say(f"{utils.label_of(experiment)}: {len(data_set.faces.names)} faces, {experiment['dataset']['subjects']} people, "
-              f"{len(experiment['dataset']['emotions'])} emotions; {experiment['protocol']}, {settings['runs']} "
-              f"run{'s' * (settings['runs'] > 1)}")
-    with utils.locked(folder):
-        utils.write_splits(experiment, data_set.faces)
-        if options.scope in ("all", "both"):
-            train_caes(experiment, options)
-        if options.scope in ("pairs", "both"):
-            train_pairs(experiment, options)
-    shown = utils.shown_path(folder)
-    utils.say(f"experiment: {shown}\nnext: python augment.py {shown}")
+             if name in settings and value is not None}
+    experiment, faces = begin(options.experiment, options.data, options.results, given)
+    pairs = len(experiment.emotions) * (len(experiment.emotions) - 1) * (options.scope != "all")
+    utils.say(f"{experiment}; about {4 + 1.6 * pairs:.0f} MB of CAEs for each")
+    write_splits(experiment, faces, options)
+    seen = training_faces(experiment, faces)
+    draw_faces(experiment, faces, seen(0))
+    if options.scope in ("all", "both"):
+        train_caes(experiment, seen, options)
+    if options.scope in ("pairs", "both"):
+        train_pairs(experiment, seen, options)
+    draw_cae(experiment, seen(0), options)
+    utils.say(f"experiment: {experiment.path}\nnext: python augment.py {experiment.path}")
 
 
-def train_caes(experiment, options):
-    """run-NN/cae.keras and cae-history.npz for every run that has none yet."""
-    settings, made_of = experiment["settings"], utils.provenance(experiment)
-    faces_of = utils.training_faces(experiment)
-
-    def arguments_of(run, path):
-        train, validation = cae_faces(experiment, *faces_of(run))
-        return {"train": train, "validation": validation, "latent": settings["latent"], "epochs": settings["cae_epochs"],
-                "seed": settings["seed"] + run, "checkpoint": None if options.dask else path.with_suffix(".checkpoint")}
-
-    todo = []
-    for run in range(settings["runs"]):
-        path = utils.run_folder(experiment, run) / "cae.keras"
-        utils.make_folder(path.parent)
-        if not (utils.finished(path, made_of) and utils.finished(path.with_name("cae-history.npz"), made_of)):
-            todo.append((run, path))
-    tasks = [functools.partial(arguments_of, run, path) for run, path in todo]
-    for number, (file, history) in utils.run_tasks(train_cae, tasks, "training CAEs", options):
-        path = todo[number][1]
-        utils.write_arrays(path.with_name("cae-history.npz"), made_of, loss=history["loss"],
-                           validation_loss=history["validation_loss"])
-        utils.write_model(path, made_of, file)
-        path.with_suffix(".checkpoint").unlink(missing_ok=True)
+def cae_faces(experiment, faces):
+    """The images (training, validation) of a run's CAE."""
+    count = len(faces.names)
+    if experiment.protocol == "published":  # as Keras' validation_split=0.25 does: the last quarter
+        count = int(count * 0.75)
+    return faces.images[:count], faces.images[count:]
 
 
-def train_pairs(experiment, options):
-    """run-NN/cae-AN-DI.keras for every run and ordered pair of emotions."""
-    settings, emotions = experiment["settings"], experiment["dataset"]["emotions"]
-    faces_of = utils.training_faces(experiment)
-    ordered = [(source, target) for source in emotions for target in emotions if source != target]
-
-    def arguments_of(run, path, pairs, epochs):
-        faces, _ = faces_of(run)
-        return {"start": utils.read_model(path.with_name("cae.keras")), "sources": faces.images[pairs[:, 0]],
-                "targets": faces.images[pairs[:, 1]], "latent": settings["latent"], "epochs": epochs,
-                "seed": settings["seed"] + run}
-
-    tasks, targets, costs, nobody = [], [], [], []
-    for run in range(settings["runs"]):
-        faces, held_out = faces_of(run)
-        cae = utils.run_folder(experiment, run) / "cae.keras"
-        made_of = utils.provenance(experiment, [cae])
-        cae_steps = settings["cae_epochs"] * -(-len(cae_faces(experiment, faces, held_out)[0]) // utils.BATCH)
-        for source, target in ordered:
-            pairs = np.array(same_person_pairs(faces, source, target))
-            path = cae.with_name(f"cae-{source}-{target}.keras")
-            if not len(pairs):
-                nobody.append(f"{source} to {target} in run {run}")
-            elif not utils.finished(path, made_of):
-                steps = -(-len(pairs) // utils.BATCH)
-                # All pairs together may cost four times the one CAE, whatever the number of takes of each person.
-                epochs = max(1, min(settings["pair_epochs"], int(4 * cae_steps / len(ordered) / steps)))
-                tasks.append(functools.partial(arguments_of, run, path, pairs, epochs))
-                targets.append((path, made_of))
-                costs.append(epochs * steps)
-    if nobody:
-        utils.warn(f"no training subject posed both emotions, so there is no CAE for {', '.join(nobody)}")
-    for number, file in utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options, costs):
-        utils.write_model(*targets[number], file)
+def cae_steps(experiment, faces):
+    return experiment.cae_epochs * math.ceil(len(cae_faces(experiment, faces)[0]) / experiment.batch)
 
 
-# ---------------------------------------------------------------------------------------------------- options
-UNSET = object()  # an option that was not given: an experiment that is there already keeps its own value
+def train_caes(experiment, seen, options):
+    """run-NN/cae.npz for every run that has none yet."""
+    todo = [run for run in range(experiment.runs)
+            if not utils.finished(cae_file(experiment, run), cae_made_from(experiment, run))]
+
+    def task(run):
+        images, validation = cae_faces(experiment, seen(run))
+        return {"images": images, "validation": validation, "latent": experiment.latent,
+                "epochs": experiment.cae_epochs, "batch": experiment.batch,
+                "seed": [experiment.seed, run]}
+
+    tasks = [functools.partial(task, run) for run in todo]
+    costs = [cae_steps(experiment, seen(run)) for run in todo]
+    utils.say_how_long(build_cae, (experiment.latent,), CAE_LOSS, costs, experiment.batch, options)
+    for number, (weights, history) in utils.run_tasks(train_cae, tasks, "training CAEs", options, costs):
+        run = todo[number]
+        utils.save_weights(cae_file(experiment, run), cae_made_from(experiment, run), weights,
+                           loss=history[:, 0], validation_loss=history[:, 1])
 
 
-def crop_box(text):
-    if text == "none":
-        return None
-    if not re.fullmatch(r"\d{1,5},\d{1,5},[1-9]\d{0,4}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text} is neither X,Y,SIDE in pixels nor none")
-    return tuple(map(int, text.split(",")))
+def train_pairs(experiment, seen, options):
+    """run-NN/cae-AN-DI.npz for every run and ordered pair of emotions that has none yet.
+
+    Weights are kept as float16: it moves a face by less than a grey level and halves the disk.
+    """
+    todo, costs = [], []
+    for run in range(experiment.runs):
+        utils.demand({cae_file(experiment, run): cae_made_from(experiment, run)},
+                     f"train_cae.py {experiment.path} --scope both")
+        pairs = emotion_pairs(seen(run))
+        if not pairs:
+            utils.warn(f"run {run}: nobody is known to show two emotions, so no pair has a CAE")
+            continue
+        for key, (rows, epochs) in pair_plan(pairs, experiment, cae_steps(experiment, seen(run))).items():
+            if not utils.finished(cae_file(experiment, run, *key), cae_made_from(experiment, run, *key)):
+                todo.append((run, key, rows, epochs))
+                costs.append(epochs * math.ceil(len(rows) / experiment.batch))
+
+    def task(run, key, rows, epochs):
+        images = seen(run).images
+        return {"start": utils.load_weights(cae_file(experiment, run)), "sources": images[rows[:, 0]],
+                "targets": images[rows[:, 1]], "latent": experiment.latent, "epochs": epochs,
+                "batch": experiment.batch, "seed": [experiment.seed, run]}
+
+    tasks = [functools.partial(task, *what) for what in todo]
+    utils.say_how_long(build_cae, (experiment.latent,), CAE_LOSS, costs, experiment.batch, options)
+    for number, weights in utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options,
+                                           costs):
+        run, key, *_ = todo[number]
+        utils.save_weights(cae_file(experiment, run, *key), cae_made_from(experiment, run, *key),
+                           [weight.astype(np.float16) for weight in weights])
 
 
-def patience(text):
-    return None if text == "none" else utils.whole(1)(text)
+# ----------------------------------------------------------------------------------- the figures
+def draw_faces(experiment, faces, train):
+    """faces.png: what the networks will see; registration.png: what registration does to it."""
+    emotions = experiment.emotions[:12]
+    figure, grid = utils.new_figure(6.3, 0.85 * len(emotions) + 0.4, nrows=len(emotions), ncols=8)
+    for row, emotion in zip(grid, emotions):
+        rows = np.flatnonzero(train.emotions == emotion)
+        row[0].set_ylabel(shown(EMOTION_NAMES.get(emotion, emotion)), fontsize=8)
+        for k, axes in enumerate(row):
+            utils.show_face(axes, train.images[rows[k * len(rows) // 8]])
+    experiment.save_figure(figure, "faces.png")
+    if experiment.align == "none":
+        return
+    rows, _, movements, _ = read_split(experiment, faces, 0)
+    before = faces.images[rows] / 255
+    chosen = np.argsort(-np.abs(movements / SCALES).sum(1), kind="stable")[:7]
+    figure, grid = utils.new_figure(8, 2.5, nrows=2, ncols=8)
+    for row, images, label in zip(grid, (before, train.images), ("before", "after")):
+        utils.show_face(row[0], images.mean(0), "mean")
+        row[0].set_ylabel(label)
+        for axes, face in zip(row[1:], chosen):
+            x, y, angle, zoom = movements[face]
+            what = f"{x:+.0f}, {y:+.0f} px\n{math.degrees(angle):+.0f}°, {100 * math.expm1(zoom):+.0f} %"
+            utils.show_face(axes, images[face], what if label == "after" else "")
+    experiment.save_figure(figure, "registration.png")
 
 
-def share(text):
-    if not re.fullmatch(r"0?\.\d+|1(\.0*)?", text, re.ASCII) or float(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and at most 1")
-    return float(text)
+def look(weights, images, chosen, latent):
+    """(latents of all images, what the CAE gives back for the chosen rows)."""
+    model = build_cae(latent)
+    model.set_weights(weights)
+    encoder, decoder = model.layers
+    latents = encoder.predict(images, batch_size=64, verbose=0)
+    return latents, decoder.predict(latents[chosen], batch_size=64, verbose=0)
 
 
+def draw_cae(experiment, train, options):
+    """cae-loss.png over all runs; reconstructions.png and latents.png of run 0's training faces."""
+    files = [cae_file(experiment, run) for run in range(experiment.runs)]
+    histories = np.array([[*utils.load_arrays(file, "loss", "validation_loss")] for file in files])
+    figure, axes = utils.new_figure(5, 3)
+    for k, name in enumerate(("training", "validation")):
+        values, epochs = histories[:, k], np.arange(1, histories.shape[2] + 1)
+        if not np.isnan(values).any():
+            style = {"color": utils.COLOURS[5 * k]}
+            axes.fill_between(epochs, values.min(0), values.max(0), alpha=0.2, lw=0, **style)
+            axes.plot(epochs, values.mean(0), "--" if k else "-", label=name, **style)
+    axes.set(yscale="log", xlabel="epoch", ylabel="mean squared error (white = 1)")
+    axes.legend(title=f"mean and range of {len(files)}" if len(files) > 1 else None)
+    experiment.save_figure(figure, "cae-loss.png")
+
+    fitted, count = len(cae_faces(experiment, train)[0]), len(train.names)
+    groups = {"training": (0, fitted - 1), "validation": (fitted, count - 1)}
+    groups = {name: np.linspace(*ends, 8).astype(int) for name, ends in groups.items()
+              if ends[1] >= ends[0]}
+    chosen = np.concatenate([*groups.values()])
+    task = {"weights": utils.load_weights(files[0]), "images": train.images, "chosen": chosen,
+            "latent": experiment.latent}
+    (_, (latents, again)), = utils.run_tasks(look, [lambda: task], "", options)
+    figure, grid = utils.new_figure(8, 2.3 * len(groups) + 0.2, nrows=2 * len(groups), ncols=8)
+    for k, row in enumerate(chosen):
+        above, below = grid[2 * (k // 8), k % 8], grid[2 * (k // 8) + 1, k % 8]
+        error = np.mean((again[k] - train.images[row]) ** 2)
+        utils.show_face(above, train.images[row], shown(f"{train.subjects[row]} {train.emotions[row]}"))
+        utils.show_face(below, again[k], f"error {error:.4f}")
+    for k, name in enumerate(groups):
+        grid[2 * k, 0].set_ylabel(f"{name}\nface", fontsize=8)
+        grid[2 * k + 1, 0].set_ylabel("given back", fontsize=8)
+    experiment.save_figure(figure, "reconstructions.png")
+    if experiment.latent > 1:
+        draw_latents(experiment, train, latents)
+
+
+def draw_latents(experiment, train, latents):
+    from sklearn.decomposition import PCA
+
+    pca = PCA(2, random_state=0).fit(latents)
+    spots, share = pca.transform(latents), 100 * pca.explained_variance_ratio_
+    figure, both = utils.new_figure(9, 3.6, ncols=2)
+    for axes, labels, title in zip(both, (train.emotions, train.subjects), ("emotion", "person")):
+        groups = sorted(set(labels.tolist()))
+        for k, group in enumerate(groups[:20]):
+            axes.plot(*spots[labels == group].T, utils.MARKERS[k % 10], color=utils.COLOURS[k % 10],
+                      mfc="none" if k > 9 else None, ms=4, label=shown(group) or "unknown")
+        axes.set(title=f"by {title}{', the first 20' if len(groups) > 20 else ''}",
+                 xlabel=f"first principal component ({share[0]:.0f} % of the variance)",
+                 ylabel=f"second ({share[1]:.0f} %)")
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + (len(groups) > 10))
+    experiment.save_figure(figure, "latents.png")
+
+
+# --------------------------------------------------------------------------------------- options
 def arguments():
-    parser = utils.parser(__doc__, experiment=False)
-    add = functools.partial(parser.add_argument, default=UNSET)
-    parser.add_argument("--data", type=Path, metavar="PATH", help="a folder in JAFFE naming, jaffe.zip, or a CSV manifest "
-                        "file,subject,emotion (default: data/jaffe, data/jaffe.zip, or the stand-in)")
-    parser.add_argument("--protocol", choices=tuple(utils.DEFAULTS), default="published",
-                        help="published: the paper's split, runs differ in initialisation; holdout: a fresh 80/20 split per run; "
-                        "loso: one subject left out per run (default: %(default)s)")
-    add("--runs", type=utils.whole(1, 1000), metavar="N", help="default: 5 for published, 10 for holdout, one per subject for loso")
-    add("--seed", type=utils.whole(0), metavar="S", help="run i uses seed S + i (default: 0)")
-    parser.add_argument("--results", type=Path, default=utils.ROOT / "results", metavar="DIR",
-                        help="where the experiment's folder is made (default: results/)")
-    parser.add_argument("--crop", type=crop_box, default=utils.CROP, metavar="X,Y,SIDE",
-                        help="the square that holds the face, in pixels of the image, or none (default: 50,65,161)")
-    parser.add_argument("--scope", choices=("all", "pairs", "both"), default="all",
-                        help="all: the paper's one CAE over all training faces; pairs: one CAE per ordered pair of emotions, "
-                        "fine-tuned from it; both (default: %(default)s)")
-    add("--latent", type=utils.whole(1, 4096), metavar="N", help="latent dimensions (default: 32, the paper's)")
-    add("--cae-epochs", type=utils.whole(1), metavar="N", help="default: 80, the paper's")
-    add("--pair-epochs", type=utils.whole(1), metavar="N", help="epochs of fine-tuning for an emotion pair (default: 8), "
-        "fewer where all pairs together would cost more than four times the one CAE")
-    add("--classifier-epochs", type=utils.whole(1), metavar="N", help="published: at most so many (default: 80, the paper's)")
-    add("--patience", type=patience, metavar="N", help="published: epochs without a lower validation loss before the classifier "
-        "stops (default: 5, the paper's); none trains all epochs")
-    add("--steps", type=utils.whole(utils.STEPS_PER_LOOK), metavar="N", help="holdout and loso: optimiser steps of each classifier, "
-        f"rounded down to hundreds (default: {utils.DEFAULTS['holdout']['steps']})")
-    add("--real-share", type=share, metavar="F", help="share of real faces in the classifier's batches, for arms that have "
-        "synthetic ones (default: published their natural proportion, else 0.5)")
-    add("--keep", choices=("last", "best-loss", "best-accuracy"), help="the classifier's weights that are kept, by validation "
-        "(default: published last, else best-loss)")
+    parser = utils.parser(__doc__)
+    add, deciding = parser.add_argument, parser.add_argument_group("what decides the outcome")
+    add("experiment", nargs="?", metavar="EXPERIMENT", help="the folder of one that is there, to go on "
+        "with: only --runs may grow and --data may move")
+    add("--data", metavar="PATH", help="a folder, a zip or a CSV of faces (default: data/jaffe, "
+        "data/jaffe.zip, or the stand-in)")
+    add("--results", default=utils.ROOT / "results", metavar="DIR", help="where a new experiment's "
+        "folder is made (default: results/)")
+    add("--scope", choices=("both", "all", "pairs"), default="both", help="all: the CAE over all "
+        "training faces; pairs: one per ordered pair of emotions, fine-tuned from it (default: both)")
+
+    for field in dataclasses.fields(Experiment):
+        if field.metadata:
+            deciding.add_argument(f"--{field.name.replace('_', '-')}", **field.metadata)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    from train_cae import main  # by its module's name, so that worker processes find the same functions
+    import train_cae  # under its own name, so that worker processes find the same functions
 
-    utils.run_script(main)
+    utils.run_script(train_cae.main)

@@ -1,196 +1,255 @@
-"""Stage 3 of 4: train the CNN classifier (LeNet-5) once per arm, without and with each kind of synthetic faces.
+"""Stage 3 of 4: train the CNN classifier (LeNet-5) once per arm, without and with synthetic faces.
 
-    python train_classifier.py [EXPERIMENT]                            `none`, and an arm for each method augment.py ran
-    python train_classifier.py [EXPERIMENT] --arms none,interpolate    these
+    python train_classifier.py [EXPERIMENT]                    none, and an arm per method of augment.py
+    python train_classifier.py [EXPERIMENT] --arms translate   none and these
 
-published: the paper's training. Batches of 4, up to 80 epochs in one fixed order, stopped after 5 epochs without a lower
-loss on 25 % of the training set, which is drawn after augmentation (so it holds near-copies of training faces).
-holdout, loso: the same number of optimiser steps for every arm, half of each batch real faces, validation on real faces
-that neither the CAE nor augment.py has seen, looked at every 100 steps; the weights with the lowest loss are kept.
+published: the paper's training. Up to 80 epochs in one fixed order, stopped after 5 epochs without a
+lower loss on 25 % of the training set, which is drawn after augmentation, so it holds near-copies of
+training faces. In all other protocols nothing is selected: every arm takes the same number of optimiser
+steps, half of each batch real faces, and keeps the mean of its weights over the second half of them.
 
-All arms of a run start from the same weights. It leaves run-NN/classifier-<arm>.keras and, with the course of loss and
-accuracy, classifier-<arm>-history.npz. Some seconds per run and arm on one core.
+The repeats of a run differ in initialisation; all arms of one start from the same weights. It leaves
+run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds per classifier.
 """
 
-import argparse
 import functools
 
 import numpy as np
 
 import utils
-from augment import METHODS, method_list
-
-KINDS = {"published": "epochs", "holdout": "steps", "loso": "steps"}
+from augment import METHODS, method_list, synthetic_file, synthetic_made_from
+from data.experiment import experiment_faces, open_experiment, split_file, training_faces
+from data.faces import SIDE
+from utils import Problem, shown
 
 
 def build_lenet5(emotions=7):
-    """LeNet-5 as the paper has it: faces (n, 48, 48, 1), resized to 32 x 32, to probabilities (n, emotions)."""
+    """LeNet-5 as the paper has it: faces (n, 48, 48, 1) to probabilities (n, emotions)."""
     utils.tensorflow()
     from keras import Sequential, layers
 
     model = Sequential([
-        layers.Input((utils.SIDE, utils.SIDE, 1), name="face"),
-        layers.Resizing(32, 32, name="resize"),  # bilinear
-        layers.Conv2D(6, 5, activation="relu", name="conv1"),
-        layers.AveragePooling2D(2, name="pool1"),
-        layers.Conv2D(16, 5, activation="relu", name="conv2"),
-        layers.AveragePooling2D(2, name="pool2"),
-        layers.Conv2D(120, 5, activation="relu", name="conv3"),
-        layers.Flatten(name="flatten"),
-        layers.Dense(84, activation="relu", name="dense"),
-        layers.Dense(emotions, activation="softmax", name="emotion"),
-    ], name="lenet5")
+        layers.Input((SIDE, SIDE, 1)),
+        layers.Resizing(32, 32),  # bilinear
+        layers.Conv2D(6, 5, activation="relu"),
+        layers.AveragePooling2D(2),
+        layers.Conv2D(16, 5, activation="relu"),
+        layers.AveragePooling2D(2),
+        layers.Conv2D(120, 5, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(84, activation="relu"),
+        layers.Dense(emotions, activation="softmax"),
+    ])
     if emotions == 7:  # what the paper's layers add up to
         assert model.count_params() == 61_451
     return model
 
 
-# ---------------------------------------------------------------------------------------------------- batches
+# ---------------------------------------------------------------------------------- the training
+LOSS = "sparse_categorical_crossentropy"
+LOOK = 100  # optimiser steps from one look at the weights to the next, where nothing is selected
+
+
+def train_published(images, labels, real, emotions, settings, seed):
+    """As the paper trains: (weights of the last epoch, history).
+
+    images: float32 (n, 48, 48, 1), of which the first `real` are real; labels: int32 (n,); settings:
+    the experiment's. history: columns steps, loss, accuracy, validation loss and accuracy, a row for
+    each epoch.
+    """
+    trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
+    train, held_out = published_split(labels)
+    start, same = utils.initial_weights(trainer.model, seed), [train] * settings["classifier_epochs"]
+    for found in utils.fit(trainer, start, images, labels, same, settings["batch"]):  # not reshuffled
+        seen = utils.in_batches(trainer.measure, images, labels, held_out, 64)
+        steps = (len(history) + 1) * -(-len(train) // settings["batch"])
+        history.append((steps, *found, *seen))
+        since_best = len(history) - 1 - np.argmin([row[3] for row in history])
+        if settings["patience"] and since_best >= settings["patience"]:
+            break
+    return trainer.model.get_weights(), np.float32(history)
+
+
 def published_split(labels):
-    """Rows (training, validation): 25 % of all faces, real and synthetic, drawn after augmentation as the paper does."""
+    """Rows (training, validation): 25 % of all faces, drawn after augmentation as the paper does."""
     from sklearn.model_selection import train_test_split
 
-    try:
-        return train_test_split(np.arange(len(labels)), test_size=0.25, random_state=42, stratify=labels)
-    except ValueError as error:
-        raise utils.Problem(f"the training faces cannot be split 75 to 25 by emotion: {utils.shown(error)}; add faces")
+    return train_test_split(np.arange(len(labels)), test_size=0.25, random_state=42, stratify=labels)
 
 
-def mixed_rows(real, synthetic, steps, real_share, seed):
-    """int32 (steps, 4): batches in which `real_share` of the faces are rows of `real`, the rest of `synthetic`.
+def train_steps(images, labels, real, emotions, settings, seed):
+    """A fixed number of steps: (weights, history), like `train_published` without validation.
 
-    The share is kept as evenly as it can be (0.5: two of each in every batch; 0.3: 1, 1, 1, 1, 2 of four). Real and
-    synthetic rows are each gone through in an order shuffled anew every time round.
+    Kept are the last weights or the mean of those after every hundred steps of the second half
+    (Izmailov et al. 2018, arXiv 1803.05407), summed as doubles. Accuracy: on the real faces, at most
+    1,000 of them.
     """
-    rng = np.random.default_rng(seed)
-    places = np.arange(steps * utils.BATCH + 1)
-    is_real = np.diff(np.floor(places * (real_share if len(synthetic) else 1.0) + 1e-9)) > 0
+    trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
+    rows = mixed_rows(real, len(images), settings["steps"], settings["batch"], seed)
+    looks, start = settings["steps"] // LOOK, utils.initial_weights(trainer.model, seed)
+    total = [np.zeros(weight.shape) for weight in start]
+    for loss, _ in utils.fit(trainer, start, images, labels, np.split(rows, looks), settings["batch"]):
+        _, right = utils.in_batches(trainer.measure, images, labels, np.arange(min(real, 1000)), 64)
+        history.append(((len(history) + 1) * LOOK, loss, right))
+        if 2 * len(history) > looks:
+            total = [one + other for one, other in zip(total, trainer.model.get_weights())]
+    weights = trainer.model.get_weights()
+    if settings["keep"] == "average":
+        weights = [(sums / (looks - looks // 2)).astype(np.float32) for sums in total]
+    return weights, np.float32(history)
 
-    def rounds(rows, n):
-        return np.concatenate([rng.permutation(rows) for _ in range(-(-n // len(rows)))])[:n] if n else rows[:0]
 
-    mixed = np.empty(steps * utils.BATCH, np.int32)
-    mixed[is_real] = rounds(real, int(is_real.sum()))
-    mixed[~is_real] = rounds(synthetic, int((~is_real).sum()))
-    return mixed.reshape(steps, utils.BATCH)
+def mixed_rows(real, total, steps, batch, seed):
+    """int (steps * batch,): batches of which every second face is one of the first `real` rows, the
+    others, if there are any, of the rows up to `total`. Each are gone through in an order drawn anew
+    every time round."""
+    rng, rows = np.random.default_rng([*seed, 1]), np.empty(steps * batch, int)
+    parts = [(np.arange(real), slice(0, None, 2 if total > real else 1))]
+    if total > real:
+        parts.append((np.arange(real, total), slice(1, None, 2)))
+    for part, places in parts:
+        n = len(rows[places])
+        rounds = [rng.permutation(part) for _ in range(-(-n // len(part)))]
+        rows[places] = np.concatenate(rounds)[:n]
+    return rows
 
 
-# ---------------------------------------------------------------------------------------------------- training
-def train_classifier(images, labels, real, train, held_out, settings, protocol, seed, checkpoint=None, report=lambda fraction: None):
-    """Train LeNet-5 on the rows `train` of `images` (n, 48, 48, 1) with one-hot `labels` (n, emotions).
+def training_set(experiment, run, arm, faces):
+    """(images, labels as numbers of experiment.emotions): training faces first, synthetic ones after.
 
-    real: so many of the images, the first ones, are real. held_out: (images, labels) of the validation faces. Returns
-    (its file, history): validation loss and accuracy after every epoch (published) or every 100 steps, and `steps`, the
-    optimiser steps taken by then.
+    Raises `Problem` if a synthetic face was made from one that is no training face of the run.
     """
-    if KINDS[protocol] == "epochs":
-        per_look, looks = -(-len(train) // utils.BATCH), settings["classifier_epochs"]
-        if settings["real_share"] is None or real == len(images):
-            epoch = utils.epoch_rows(train)
-            rows_of = lambda look: epoch  # not reshuffled, as in the paper
-    else:
-        per_look, looks = utils.STEPS_PER_LOOK, settings["steps"] // utils.STEPS_PER_LOOK
-    if KINDS[protocol] == "steps" or (settings["real_share"] is not None and real < len(images)):
-        share = 1.0 if settings["real_share"] is None else settings["real_share"]
-        rows = mixed_rows(train[train < real], train[train >= real], per_look * looks, share, seed)
-        rows_of = lambda look: rows[look * per_look:(look + 1) * per_look]
-    arguments = (labels.shape[1],)
-    start = utils.initial_weights(build_lenet5, arguments, seed)
-    weights, history = utils.fit(build_lenet5, arguments, "crossentropy", start, (images, labels), rows_of, looks, held_out,
-                                 settings["patience"], settings["keep"], checkpoint, report)
-    history["steps"] = [per_look * (look + 1) for look in range(len(history["loss"]))]
-    return utils.model_file(build_lenet5, arguments, weights), history
+    images, emotions = faces.images, faces.emotions
+    if arm != "none":
+        path = synthetic_file(experiment, run, arm)
+        made, of, parents, names = utils.load_arrays(path, "images", "emotions", "parents", "names")
+        with utils.reading(path):
+            strangers = set(names[np.unique(parents)].tolist()) - set(faces.names.tolist())
+        if strangers:
+            raise Problem(f"{shown(path)}: made from {shown(min(strangers))}, which is no training face "
+                          f"of this run; remove it and run augment.py again")
+        images, emotions = np.concatenate([images, made]), np.concatenate([emotions, of])
+    return images, np.searchsorted(experiment.emotions, emotions).astype(np.int32)
 
 
-def training_set(faces, synthetic_file):
-    """Training faces first, synthetic ones after: (images, emotions). Raises `Problem` if a parent is no training face."""
-    if synthetic_file is None:
-        return faces.images, faces.emotions
-    made = utils.read_arrays(synthetic_file)
-    with utils.damaged(synthetic_file):
-        parents = set(made["names"][made["parents"]].ravel().tolist())
-        strangers = sorted(parents - set(faces.names.tolist()))
-        images, emotions = made["images"].astype(np.float32, copy=False), made["emotions"].astype(str)
-        if images.shape != (len(emotions), utils.SIDE, utils.SIDE, 1) or not np.isfinite(images).all():
-            raise ValueError("faces of the wrong shape, or not finite")
-    if strangers:
-        raise utils.Problem(f"{utils.shown(synthetic_file)}: made from {utils.shown(strangers[0])}, which is not a training face of this "
-                            f"run; remove the file and run augment.py again")
-    return np.concatenate([faces.images, images]), np.concatenate([faces.emotions, emotions])
+# ------------------------------------------------------------------------------------- the stage
+def classifier_file(experiment, run, arm, repeat):
+    return experiment.run_folder(run) / f"classifier-{arm}-{repeat}.npz"
 
 
-# ---------------------------------------------------------------------------------------------------- the stage
+def classifier_made_from(experiment, run, arm):
+    synthetic = [] if arm == "none" else [synthetic_file(experiment, run, arm)]
+    return utils.digests(split_file(experiment, run), *synthetic)
+
+
+def check_synthetic(experiment, seen, arms):
+    """Raise `Problem` unless every run has the synthetic faces of all arms, made from its CAEs."""
+    for arm in [arm for arm in arms if arm != "none"]:
+        utils.demand({synthetic_file(experiment, run, arm): synthetic_made_from(
+            experiment, run, arm, seen(run)) for run in range(experiment.runs)},
+            f"augment.py {experiment.path} --methods {arm}")
+
+
+def arms_of(experiment, kind):
+    """The arms of which any run has a file of a kind, in the order of augment.py's table."""
+    endings = {"synthetic": ".npz", "classifier": "-?.npz"}
+    return [arm for arm in ("none", *METHODS)
+            if any(experiment.folder.glob(f"run-*/{kind}-{arm}{endings[kind]}"))]
+
+
 def main():
     options = arguments()
-    experiment = utils.open_experiment(options.experiment)
-    with utils.locked(experiment["folder"]):
-        train_arms(experiment, options)
-    shown = utils.shown_path(experiment["folder"])
-    utils.say(f"next: python evaluate.py {shown}")
+    experiment = open_experiment(options.experiment)
+    made = arms_of(experiment, "synthetic")
+    if not made and options.arms is None:
+        raise Problem(f"{experiment.path}: no synthetic faces yet; run augment.py {experiment.path} "
+                      f"first, or give --arms none")
+    arms = dict.fromkeys(["none", *(made if options.arms is None else options.arms), *options.redo])
+    seen = training_faces(experiment, experiment_faces(experiment))
+    check_synthetic(experiment, seen, arms)
+    for arm in options.redo:
+        for path in list(experiment.folder.glob(f"run-*/classifier-{arm}-?.npz")):
+            path.unlink()
+    train(experiment, seen, arms, options)
+    draw(experiment)
+    utils.say(f"next: python evaluate.py {experiment.path}")
 
 
-def arms_made(experiment):
-    """`none` and the methods of which run 0 has synthetic faces, in the order of augment.py's table."""
-    found = set()
-    for path in utils.run_folder(experiment, 0).glob("synthetic-*.npz"):
-        arm = path.stem.removeprefix("synthetic-")
-        if not set(arm.split("+")) <= set(METHODS):
-            raise utils.Problem(f"{utils.shown(path)}: is of no method that augment.py knows; remove it")
-        found.add(arm)
-    return ["none"] + sorted(found, key=lambda arm: (arm.count("+"), [list(METHODS).index(name) for name in arm.split("+")]))
+def train(experiment, seen, arms, options):
+    """run-NN/classifier-<arm>-<repeat>.npz for every run, arm and repeat that has none yet."""
+    todo, costs = [], []
+    for run, arm in [(run, arm) for run in range(experiment.runs) for arm in arms]:
+        made_from = classifier_made_from(experiment, run, arm)
+        missing = [repeat for repeat in range(experiment.repeats) if not utils.finished(
+            classifier_file(experiment, run, arm, repeat), made_from)]
+        if missing:
+            faces = len(training_set(experiment, run, arm, seen(run))[1])
+            todo += [(run, arm, repeat, made_from) for repeat in missing]
+            # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
+            steps = 0.75 * faces / experiment.batch * min(experiment.classifier_epochs, 30)
+            costs += [experiment.steps or steps] * len(missing)
+
+    def task(run, arm, repeat, _):
+        images, labels = training_set(experiment, run, arm, seen(run))
+        return {"images": images, "labels": labels, "real": len(seen(run).names),
+                "emotions": len(experiment.emotions), "settings": vars(experiment),
+                "seed": [experiment.seed, run, repeat]}
+
+    utils.say_how_long(build_lenet5, (len(experiment.emotions),), LOSS, costs, experiment.batch, options)
+    function = train_published if experiment.protocol == "published" else train_steps
+    tasks = [functools.partial(task, *what) for what in todo]
+    for number, (weights, history) in utils.run_tasks(function, tasks, "training classifiers", options,
+                                                      costs):
+        *where, made_from = todo[number]
+        utils.save_weights(classifier_file(experiment, *where), made_from, weights, history=history)
 
 
-def train_arms(experiment, options):
-    settings, emotions = experiment["settings"], experiment["dataset"]["emotions"]
-    faces_of = utils.training_faces(experiment)
-    arms = options.arms or arms_made(experiment)
-    todo = []
-    for run in range(settings["runs"]):
-        for arm in arms:
-            folder = utils.run_folder(experiment, run)
-            synthetic = None if arm == "none" else folder / f"synthetic-{arm}.npz"
-            if synthetic and not synthetic.exists():
-                raise utils.Problem(f"{utils.shown(synthetic)}: not there; run augment.py {utils.shown(experiment['folder'])} --methods {arm}")
-            made_of = utils.provenance(experiment, [synthetic] if synthetic else [])
-            path = folder / f"classifier-{arm}.keras"
-            if not (utils.finished(path, made_of) and utils.finished(path.with_name(f"{path.stem}-history.npz"), made_of)):
-                todo.append((run, synthetic, path, made_of))
-
-    def arguments_of(run, synthetic, path):
-        faces, held_out = faces_of(run)
-        images, codes = training_set(faces, synthetic)
-        labels, train = utils.one_hot(codes, emotions), np.arange(len(images))
-        validation = held_out.images, utils.one_hot(held_out.emotions, emotions)
-        if experiment["protocol"] == "published":
-            train, rows = published_split(codes)
-            validation = images[rows], labels[rows]
-        return {"images": images, "labels": labels, "real": len(faces.names), "train": train, "held_out": validation,
-                "settings": settings, "protocol": experiment["protocol"], "seed": settings["seed"] + run,
-                "checkpoint": None if options.dask else path.with_suffix(".checkpoint")}
-
-    tasks = [functools.partial(arguments_of, run, synthetic, path) for run, synthetic, path, _ in todo]
-    # In `published`, an arm with synthetic faces has that many more steps in each epoch.
-    costs = [8.0 if synthetic and KINDS[experiment["protocol"]] == "epochs" else 1.0 for _, synthetic, _, _ in todo]
-    for number, (file, history) in utils.run_tasks(train_classifier, tasks, "training classifiers", options, costs):
-        _, _, path, made_of = todo[number]
-        utils.write_arrays(path.with_name(f"{path.stem}-history.npz"), made_of, **history)
-        utils.write_model(path, made_of, file)
-        path.with_suffix(".checkpoint").unlink(missing_ok=True)
+def draw(experiment):
+    """learning-curves.png: loss and accuracy against optimiser steps; of runs of one length their mean
+    and a band from the 10th to the 90th percentile."""
+    published = experiment.protocol == "published"
+    figure, both = utils.new_figure(9, 3.4, ncols=2)
+    for k, arm in enumerate(arms_of(experiment, "classifier")):
+        style = {"color": utils.COLOURS[k % 10], "lw": 1.2}
+        marked = {"marker": utils.MARKERS[k % 10], "ms": 4, "label": arm, **style}
+        histories = [utils.load_arrays(path, "history") for path in sorted(
+            experiment.folder.glob(f"run-*/classifier-{arm}-?.npz"))]
+        for axes, column, scale in zip(both, (3, 4) if published else (1, 2), (1, 100)):
+            if published:  # its runs stop at different epochs
+                for history in histories:
+                    axes.plot(history[:, 0], scale * history[:, column], alpha=0.3, **style)
+                ends = np.stack([history[-1] for history in histories])
+                axes.plot(ends[:, 0], scale * ends[:, column], ls="", **marked)
+                axes.set_xscale("log")
+            else:
+                steps, values = histories[0][:, 0], scale * np.stack(histories)[:, :, column]
+                axes.fill_between(steps, *np.percentile(values, [10, 90], axis=0), alpha=0.15,
+                                  color=style["color"], lw=0)
+                axes.plot(steps, values.mean(0), markevery=max(1, len(steps) // 8), **marked)
+    what = "validation" if published else "training"
+    both[0].set(ylabel=f"{what} loss, nats", xlabel="optimiser steps", ylim=(0, None))
+    both[1].set(ylabel=f"{what} accuracy, %", xlabel="optimiser steps", ylim=(0, 102))
+    both[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    experiment.save_figure(figure, "learning-curves.png")
 
 
+# --------------------------------------------------------------------------------------- options
 def arm_list(text):
-    arms = [arm for arm in text.split(",") if arm != "none"]
-    return ["none"] + (method_list(",".join(arms)) if arms else [])  # every gain is over `none`
+    return method_list(text) if text != "none" else []
 
 
 def arguments():
     parser = utils.parser(__doc__)
-    parser.add_argument("--arms", type=arm_list, metavar="X,Y,X+Y", help="which, separated by commas (default: none and one for each "
-                        "method that augment.py ran); none is always trained, since every gain is a gain over it")
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
+    parser.add_argument("--arms", type=arm_list, metavar="X,Y", help="which, separated by commas "
+                        "(default: one for each method that augment.py ran); none is always trained, "
+                        "since every gain is a gain over it")
+    parser.add_argument("--redo", type=lambda text: text.split(","), default=[], metavar="X,Y",
+                        help="remove these arms' classifiers in all runs and train them anew")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    from train_classifier import main  # by its module's name, so that worker processes find the same functions
+    import train_classifier  # under its own name, so that worker processes find the same functions
 
-    utils.run_script(main)
+    utils.run_script(train_classifier.main)

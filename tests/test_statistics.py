@@ -1,7 +1,11 @@
-"""The statistics against values worked out by hand or by scipy."""
+"""The statistics against values worked out by hand, and README.md's numbers against their files."""
+
+import json
+import re
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from scipy import stats
 
 import evaluate
@@ -9,73 +13,73 @@ import evaluate
 
 def test_t_interval_by_hand():
     # 1, 2, 3, 4: mean 2.5, variance 5/3, t(0.975, 3) = 3.182446, half width 3.182446 sqrt(5/12) = 2.054260
-    assert evaluate.t_interval([1, 2, 3, 4]) == pytest.approx((0.445740, 4.554260), abs=1e-5)
-    assert evaluate.t_interval([1, 2, 3, 4]) == pytest.approx(stats.t.interval(0.95, 3, 2.5, stats.sem([1, 2, 3, 4])))
+    for protocol in ("published", "given", "loso", "kfold"):
+        assert evaluate.interval([1, 2, 3, 4], protocol, 0.25) == pytest.approx([0.445740, 4.554260], abs=1e-5)
+    assert evaluate.interval([1, 2, 3, 4], "published", 0) == pytest.approx(
+        stats.t.interval(0.95, 3, 2.5, stats.sem([1, 2, 3, 4])))
+    # Ten test faces to forty training faces: variance 5/3 (1/4 + 1/4), half 3.182446 sqrt(5/6) = 2.905162
+    assert evaluate.interval([1, 2, 3, 4], "holdout", 10 / 40) == pytest.approx([-0.405162, 5.405162], abs=1e-5)
+    assert evaluate.interval([-100, 100], "loso", 0) == [-100, 100]  # and not +-1271
+    assert evaluate.interval([3], "published", 0) is None
 
 
-def test_nadeau_bengio_by_hand():
-    # the same values, ten test faces to forty training faces: variance 5/3 (1/4 + 1/4), half 3.182446 sqrt(5/6) = 2.905162
-    assert evaluate.t_interval([1, 2, 3, 4], 1 / 4 + 10 / 40) == pytest.approx((-0.405162, 5.405162), abs=1e-5)
-    low, high, kind = evaluate.gain_interval([1, 2, 3, 4], None, "holdout", 10 / 40)
-    assert (low, high) == pytest.approx((-0.405162, 5.405162), abs=1e-5) and "Nadeau-Bengio" in kind
+def test_accuracy_per_run_and_per_person():
+    rights = [np.array([[True, False, True], [True, True, False]]), np.array([[True], [False]])]
+    by_run = evaluate.per_unit(rights, [np.array([0, 0, 0]), np.array([1])])
+    assert by_run.tolist() == [4 / 6, 1 / 2]
+    by_person = evaluate.per_unit(rights, [np.array(["A", "B", "A"]), np.array(["C"])])
+    assert by_person.tolist() == [3 / 4, 1 / 2, 1 / 2]
 
 
-def test_bootstrap_of_two_values_is_the_binomial():
-    # The mean of n = 2 draws from {0, 1} is 0, 1/2, 1 with 1/4, 1/2, 1/4: both tails hold more than 2.5 %.
-    assert evaluate.bootstrap_interval([0, 1]) == (0, 1)
-    # Of n = 100 draws from 50 zeros and 50 ones, 2.5 % and 97.5 % of Binomial(100, 1/2) are 40 and 60.
-    assert evaluate.bootstrap_interval([0, 1] * 50) == pytest.approx((0.40, 0.60), abs=0.011)
-    values = np.random.default_rng(3).normal(size=30)
-    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
-    assert evaluate.bootstrap_interval(values) == pytest.approx(tuple(theirs), abs=0.02)
+def test_gain_counts_runs_won():
+    found = evaluate.gain(np.array([0.75, 0.5, 0.25]), np.array([0.5, 0.5, 0.5]), "published", 0)
+    assert found["mean"] == 0 and found["won"] == 0.5
+    assert found["ci95"] == pytest.approx([-62.1, 62.1], abs=0.05)  # t(0.975, 2) 25 / sqrt(3)
 
 
-def test_loso_resamples_subjects_and_one_run_resamples_faces():
-    assert evaluate.gain_interval([10, 10, 10], None, "loso", 1)[:2] == (10, 10)
-    low, high, kind = evaluate.gain_interval([0], 100.0 * np.array([1, -1] * 50), "published", 1)
-    assert low == pytest.approx(-20, abs=3) and high == pytest.approx(20, abs=3) and "one run" in kind
+def test_macro_averages_leave_out_absent_emotions_and_count_0_of_0_as_0():
+    true, predicted = np.array(["AN", "AN", "AN", "DI", "DI"]), np.array(["AN"] * 5)
+    assert evaluate.macro(true, predicted, ["AN", "DI", "FE"]) == pytest.approx((0.3, 0.5, 0.375))
 
 
-def test_wilson_of_the_papers_two_results():
-    assert evaluate.wilson_interval(28, 43) == pytest.approx((0.501718, 0.775814), abs=1e-6)  # by hand: (0.695831 -+ 0.149291) / 1.089336
-    for right, n in ((37, 43), (0, 5), (5, 5), (1, 1000)):
-        theirs = stats.binomtest(right, n).proportion_ci(method="wilson")
-        assert evaluate.wilson_interval(right, n) == pytest.approx((theirs.low, theirs.high))
+def test_the_papers_numbers():
+    augmented = [[6, 0, 0, 0, 0, 0, 0], [1, 5, 0, 0, 0, 0, 0], [0, 0, 5, 0, 0, 1, 1], [0, 0, 0, 6, 0, 0, 0],
+                 [0, 0, 0, 0, 6, 0, 0], [0, 0, 1, 1, 0, 4, 0], [0, 0, 0, 0, 1, 0, 5]]
+    pairs = [(row, column) for row in range(7) for column in range(7) for _ in range(augmented[row][column])]
+    true, predicted = np.array(pairs).T
+    assert evaluate.macro(true, predicted, range(7)) == pytest.approx((0.8626, 0.8639, 0.8583), abs=5e-5)
+    assert np.mean(true == predicted) == evaluate.PAPER["augmented"] / 43 == pytest.approx(0.8605, abs=5e-5)
+    assert evaluate.PAPER["gain_points"] == pytest.approx(20.93, abs=0.005)
 
 
-def test_mcnemar_is_the_binomial_test_of_the_discordant_faces():
-    assert evaluate.mcnemar(1, 5) == pytest.approx(14 / 64)  # 2 (C(6, 0) + C(6, 1)) / 2^6
-    assert evaluate.mcnemar(0, 0) == 1 and evaluate.mcnemar(4, 4) == 1
-    for a, b in ((9, 0), (3, 12), (40, 22)):
-        assert evaluate.mcnemar(a, b) == pytest.approx(stats.binomtest(a, a + b).pvalue)
+def gains(*intervals):
+    return [{"mean": sum(ends) / 2, "ci95": list(ends)} for ends in intervals]
 
 
-def test_undefined_precision_counts_as_zero_and_absent_emotions_are_left_out():
-    # two emotions shown, the third neither shown nor predicted, the second never predicted
-    average, each = evaluate.scores([[3, 0, 0], [2, 0, 0], [0, 0, 0]])
-    assert each["precision"] == [0.6, 0, 0] and each["recall"] == [1, 0, 0] and each["f1"] == [0.75, 0, 0]
-    assert average == {"accuracy": 0.6, "macro_recall": 0.5, "macro_precision": 0.3, "macro_f1": 0.375}
+def test_verdicts():
+    assert evaluate.verdict(gains((1, 3)), 10) == "Yes" and evaluate.verdict(gains((-1, 3)), 10) == "Not shown"
+    assert evaluate.verdict(gains((-3, -1)), 10) == "No" and evaluate.verdict(gains((1, 3), (-1, 3)), 10) == "Not shown"
+    assert evaluate.verdict(gains((1, 1)), 3) == "Not to be told from so few"
+    assert evaluate.verdict([{"mean": 5, "ci95": None}], 1) == "Not to be told from so few"
+    metrics = {"units": 10, "protocol": "published", "arms": {"none": {}, "translate": {"gain_points": gains((5, 9))[0]}},
+               "against": {"translate": {"person-mean": gains((-3, 1))[0], "duplicate": gains((2, 4))[0]}}}
+    said = " ".join(evaluate.answers(metrics))
+    assert "Yes: +7.0 (+5.0 to +9.0) points" in said
+    assert "No: person-mean did as well or better, without any autoencoder" in said
+    metrics["against"]["translate"].pop("person-mean")
+    assert "Yes: +3.0 (+2.0 to +4.0) points over duplicate." in " ".join(evaluate.answers(metrics))
 
 
-def test_compare_counts_faces_and_runs():
-    true = [["AN", "HA", "HA", "SU"], ["AN", "HA", "HA", "SU"]]
-    first = [["AN", "HA", "HA", "AN"], ["AN", "HA", "AN", "AN"]]   # 3/4 and 2/4 right
-    second = [["AN", "AN", "AN", "SU"], ["AN", "HA", "AN", "AN"]]  # 2/4 and 2/4 right
-    gain = evaluate.compare(first, second, true, "published", 0.25)
-    assert gain["mean"] == 12.5 and gain["share_of_runs_won"] == 0.75
-    assert gain["mcnemar_p"] == 1  # two faces only the first has right, one only the second
-    assert gain["ci95"] == pytest.approx([12.5 - 12.7062 * 12.5, 12.5 + 12.7062 * 12.5], abs=1e-2)
-
-
-@pytest.mark.parametrize("pixels", [60, 20])  # more than there are faces, and fewer
-def test_shrinkage_lda_is_that_of_scikit_learn(pixels):
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    rng = np.random.default_rng(0)
-    codes = np.repeat(["AN", "HA", "SU"], (12, 20, 9))
-    train = rng.normal(size=(41, pixels)) + np.searchsorted(["AN", "HA", "SU"], codes)[:, None] * rng.normal(size=pixels) * 0.4
-    train[:, 7] = 0.5  # a pixel that never changes
-    test = rng.normal(size=(500, pixels))
-    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(train, codes).predict(test)
-    ours = evaluate.shrinkage_lda(train, codes, test)
-    assert (ours == theirs).all() and len(set(theirs)) > 1
+def test_every_number_of_the_readmes_table_is_in_the_files():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    table = re.search("(?s)<!-- measured -->\n(.*)\n<!-- end of measured -->", readme)[1]
+    files = sorted(evaluate.MEASURED.glob("*.metrics.json"))
+    assert files and table == evaluate.measured_table(evaluate.read_measured())
+    for file in files:  # and those by a way of their own
+        metrics = json.loads(file.read_text("utf-8"))
+        for arm in ("translate", "interpolate"):
+            row, = [line for line in table.splitlines() if f"`{arm}`" in line and metrics["protocol"] in line]
+            found, (low, high) = metrics["arms"][arm], metrics["arms"][arm]["gain_points"]["ci95"]
+            for number in (f"{100 * found['accuracy']['mean']:.1f} %", f"({low:+.1f} to {high:+.1f})",
+                           f"{100 * metrics['arms']['none']['accuracy']['mean']:.1f} %"):
+                assert number in row

@@ -1,0 +1,388 @@
+"""What an experiment is: its settings, its splits, and the faces that each of its runs may see.
+
+experiment.json, written by train_cae.py alone, says everything that decides the outcome. Settings
+never change once it is there, but for the number of runs, which may grow, and where the faces are.
+"""
+
+import argparse
+import collections
+import contextlib
+import functools
+import json
+import math
+import os
+import re
+import shlex
+import typing
+import warnings
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+import utils
+from data import faces as data
+from data import standin
+from utils import Problem, listed, shown, whole
+
+PROTOCOLS = {"published": "the paper's split; runs differ in initialisation",
+             "holdout": "a fresh stratified 80/20 split per run",
+             "loso": "leave one subject out per run",
+             "kfold": "people dealt into folds, each of which tests once",
+             "given": "the data's own split; runs differ in initialisation"}
+
+
+def setting(default, kind, text):
+    """A field that is an option of train_cae.py too; kind: an argparse type, or the choices."""
+    how = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": "X"}
+    return field(default=default, metadata={"help": text, **how})
+
+
+def checked(pattern, form):
+    """argparse type: a text that a regular expression matches."""
+
+    def read(text):
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise argparse.ArgumentTypeError(f"{text} is not {form}")
+        return text
+
+    return read
+
+
+def number(text):
+    return float(checked(r"-?(\d\.?\d*|\.\d+)", "a number such as 0.5")(text))
+
+
+def hundreds(text):
+    return whole(100)(text) // 100 * 100
+
+
+def regular_expression(text):
+    try:
+        return re.compile(text).pattern
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text} is no regular expression: {error}") from None
+
+
+BOX = checked(r"square|none|\d{1,5},\d{1,5},[1-9]\d{0,4}", "X,Y,SIDE in pixels, square or none")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The contents of experiment.json, and `folder`, where it lies."""
+
+    folder: Path
+    data: str  # where the faces are
+    dataset: str  # what they are called in tables and figures
+    stand_in: bool  # drawn faces in JAFFE's place
+    faces: int
+    people: int  # 0 where it is not known who is who
+    emotions: list
+    fingerprint: str  # of all pixels, names and labels
+    notes: list  # what is odd about the faces
+    environment: dict  # versions, commit and processor when it began
+    protocol: str = setting("published", tuple(PROTOCOLS), "; ".join(
+        f"{name}: {text}" for name, text in PROTOCOLS.items()) + " (default: published)")
+    crop: str = setting("", BOX, "the square that holds the face: X,Y,SIDE in pixels; square: the "
+                        "largest centred one; none: the whole image (default: a CSV's own x,y,side; "
+                        "JAFFE's 50,65,161 for JAFFE and the stand-in; else square)")
+    subject: str = setting("", regular_expression, "a regular expression that finds the person in a "
+                           r"file's name, such as '(S\d+)_' for CK+")
+    runs: int = setting(5, whole(1, 1000), "default: 5 for published and given, 10 for holdout, one per "
+                        "person for loso, one per fold for kfold; the only setting that may grow")
+    seed: int = setting(0, whole(0), "of everything drawn at random (default: 0)")
+    repeats: int = setting(3, whole(1, 10), "classifiers for each run and arm, which differ in "
+                           "initialisation and whose accuracies are averaged (default: 3)")
+    folds: int = setting(0, whole(2, 100), "kfold: how many (default: 5)")
+    align: str = setting("none", ("mean", "none"), "mean: register each face to the mean of the run's "
+                         "training faces (default: none for published, else mean)")
+    batch: int = setting(4, whole(1, 10_000), "faces in a batch (default: 4, the paper's)")
+    latent: int = setting(32, whole(1, 4096), "latent dimensions (default: 32, the paper's)")
+    cae_epochs: int = setting(80, whole(1), "default: 80, the paper's; fewer for over 1,000 faces")
+    pair_epochs: int = setting(8, whole(1), "epochs for an emotion pair (default: 8, chosen on inner "
+                               "splits of JAFFE's training faces); fewer where all pairs would take over "
+                               "four times the steps of the one CAE")
+    theta: float = setting(0.5, number, "weight of the first face of interpolate's pairs (default: 0.5, "
+                           "the paper's)")
+    max_synthetic: int = setting(10_000, whole(1), "the most faces that a method makes; of more so many "
+                                 "are drawn (default: 10000; JAFFE's most are 1,981)")
+    classifier_epochs: int = setting(80, whole(1), "published: at most so many (default: 80, the paper's)")
+    patience: int = setting(5, whole(0), "published: epochs without a lower validation loss before the "
+                            "classifier stops, 0 for never (default: 5, the paper's)")
+    steps: int = setting(0, hundreds, "other protocols: optimiser steps of each classifier, whole "
+                         "hundreds (default: 8000, and at least 20 epochs of the real faces)")
+    keep: str = setting("last", ("average", "last"), "the classifier's weights: the mean over the second "
+                        "half of the steps, or the last (default: last for published, else average)")
+
+    @property
+    def file(self):
+        return self.folder / "experiment.json"
+
+    @property
+    def identity(self):
+        """A digest of all that decides arrays and predictions."""
+        free = {"folder", "data", "dataset", "notes", "runs", "environment"}
+        return utils.digest(json.dumps([value for key, value in vars(self).items()
+                                        if key not in free]))
+
+    @property
+    def path(self):
+        """The folder as one would type it here, quoted for the shell."""
+        relative = os.path.relpath(self.folder)
+        return shlex.quote(shown(self.folder if relative.startswith("..") else relative))
+
+    def __str__(self):
+        name = "drawn stand-in faces, not JAFFE" if self.stand_in else shown(self.dataset)
+        return f"{name}: {self.faces} faces, {self.people or 'unknown'} people, " \
+            f"{len(self.emotions)} emotions; {self.protocol}, runs: {self.runs}"
+
+    def run_folder(self, run):
+        return self.folder / f"run-{run:02d}"
+
+    def as_json(self):
+        return utils.as_json({key: value for key, value in asdict(self).items() if key != "folder"})
+
+    def save_figure(self, figure, name):
+        label = f"{shown(self.dataset)}; {self.protocol}"
+        utils.save_figure(figure, self.folder / "report" / name, label, self.stand_in)
+
+
+def read_experiment(folder):
+    """The `Experiment` in a folder. Raises `Problem` if there is none, or none that is sound."""
+    file = Path(folder) / "experiment.json"
+    if not file.is_file():
+        raise Problem(f"{shown(folder)}: holds no experiment.json; train_cae.py makes one")
+    with utils.reading(file, "restore it, or remove the folder and begin again with train_cae.py"):
+        values, types = json.loads(file.read_text("utf-8")), typing.get_type_hints(Experiment)
+        if {"folder", *values} != set(types):
+            raise ValueError("not the settings of this version")
+        for name, value in values.items():
+            if type(value) is not types[name]:
+                raise ValueError(f"{name} is not of type {types[name].__name__}")
+        return Experiment(Path(folder), **values)
+
+
+def open_experiment(folder):
+    """The experiment in a folder, or the default one; what changed since it began is said on stderr."""
+    name = "standin" if data.default_data().name == "standin" else "jaffe"
+    experiment = read_experiment(folder or utils.ROOT / "results" / f"{name}-published")
+    for note in changes(experiment):
+        utils.warn(note)
+    return experiment
+
+
+def changes(experiment):
+    """What changed since the experiment began and can change its numbers: sentences."""
+    began = experiment.environment
+    return [f"{key} was {shown(began.get(key))} when the experiment began and is {value} now"
+            for key, value in utils.environment().items() if began.get(key) != value]
+
+
+# ------------------------------------------------------------------------------------- beginning
+def begin(folder, path, results, given):
+    """(`Experiment`, all its `Faces`): a new one, or one that is there gone on with.
+
+    folder: its folder, or None; path: of the faces, or None for where they were, JAFFE or the stand-in;
+    given: settings asked for, by name. Raises `Problem` where they contradict what is there.
+    """
+    experiment = read_experiment(folder) if folder else None
+    path = Path(path or (experiment.data if experiment else data.default_data()))
+    if path == utils.ROOT / "data" / "standin" and not path.exists():
+        utils.say("there is no JAFFE in data/: drawing the stand-in faces")
+        standin.draw_all(path)
+    known = vars(experiment) if experiment else {"crop": "", "subject": ""}
+    data_set = data.load_faces(path, given.get("crop", known["crop"]),
+                               given.get("subject", known["subject"]))
+    for note in data_set.notes:
+        utils.warn(note)
+    experiment = experiment or the_same(new_experiment(data_set, path, results, given))
+    if experiment.fingerprint != data.fingerprint(data_set.faces):
+        raise Problem(f"{experiment.path}: began with other faces than those of {shown(path)}; restore "
+                      f"them, or give --results another folder")
+    for name, value in given.items():
+        began = getattr(experiment, name)
+        if value != began and name != "runs":
+            raise Problem(f"{experiment.path}: began with {name.replace('_', ' ')} {began}, now {value} "
+                          f"is asked for; leave the option out, or begin another experiment")
+    runs = max(experiment.runs, min(given.get("runs", 0), most_runs(data_set.faces, experiment)))
+    experiment = replace(experiment, runs=runs, data=str(path.resolve()))
+    for run in range(runs):  # splits that cannot be made are refused before anything is written
+        make_split(data_set.faces, experiment, run)
+    if not experiment.file.exists():
+        try:
+            utils.write_file(experiment.file, experiment.as_json().encode(), exclusive=True)
+        except FileExistsError:  # another process was faster
+            return begin(experiment.folder, path, results, given)
+    elif experiment != read_experiment(experiment.folder):
+        utils.write_text(experiment.file, experiment.as_json())
+    for note in changes(experiment):
+        utils.warn(note)
+    return experiment, data_set.faces
+
+
+def new_experiment(data_set, path, results, given):
+    """An `Experiment` with the protocol's settings where none is given, not yet written."""
+    faces, protocol = data_set.faces, given.get("protocol", "published")
+    useless = {"published": ("steps", "folds"), "kfold": ("classifier_epochs", "patience")}.get(
+        protocol, ("classifier_epochs", "patience", "folds"))
+    for name in useless:
+        if name in given:
+            raise Problem(f"--{name.replace('_', '-')} has no effect in the protocol {protocol}; leave "
+                          f"it out")
+    people, training = len(set(faces.subjects.tolist()) - {""}), 0.8 * len(faces.names)
+    # A thousand faces take the paper's 80 epochs, more of them as many steps.
+    settings = {"protocol": protocol, "crop": data_set.crop,
+                "cae_epochs": max(1, min(80, int(80 * 1000 / training)))}
+    if protocol != "published":  # by then all arms have levelled off; at least 20 epochs of the real faces
+        steps = max(8000, math.ceil(20 * training / given.get("batch", 4) / 100) * 100)
+        runs = {"given": 5, "holdout": 10, "loso": max(1, people), "kfold": given.get("folds", 5)}
+        settings |= {"align": "mean", "keep": "average", "classifier_epochs": 0, "patience": 0,
+                     "steps": steps, "runs": runs[protocol]}
+    if protocol == "kfold":
+        settings["folds"] = 5
+    special = [f"{name.replace('_', '-')}-{given[name]}" for name in sorted(given)
+               if name not in ("protocol", "runs")]
+    name = re.sub(r"[^\w.,-]+", "-", "-".join([data_set.name.lower(), protocol, *special]))
+    experiment = Experiment(
+        folder=Path(results) / name, data=str(path), dataset=data_set.name,
+        stand_in=data_set.name == "standin", faces=len(faces.names), people=people,
+        emotions=sorted(set(faces.emotions.tolist())), fingerprint=data.fingerprint(faces),
+        notes=data_set.notes, environment=utils.environment(), **(settings | given))
+    return replace(experiment, runs=min(experiment.runs, most_runs(faces, experiment)))
+
+
+def the_same(experiment):
+    """The experiment of these faces and settings that is there, if there is one, under any name."""
+    if experiment.file.exists():
+        return read_experiment(experiment.folder)
+    for file in sorted(experiment.folder.parent.glob("*/experiment.json")):
+        with contextlib.suppress(Problem):
+            there = read_experiment(file.parent)
+            if there.identity == experiment.identity:
+                return there
+    return experiment
+
+
+def most_runs(faces, experiment):
+    """How many runs the protocol allows."""
+    most = {"loso": len(np.unique(faces.subjects)), "kfold": experiment.folds}
+    return most.get(experiment.protocol, 1000)
+
+
+# ---------------------------------------------------------------------------------------- splits
+def make_split(faces, experiment, run):
+    """(training rows, test rows) of one run. Raises `Problem` where the faces do not allow it."""
+    from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+    rows, protocol, seed = np.arange(len(faces.names)), experiment.protocol, experiment.seed
+    people = np.unique(faces.subjects)
+    if protocol in ("loso", "kfold") and (len(people) < 3 or "" in people):
+        raise Problem(f"{protocol} needs to know who is who, of three people or more; give --subject "
+                      f"PATTERN, or a CSV with a column subject")
+    try:
+        if protocol in ("published", "holdout"):  # the paper's random_state is 42
+            state = 42 if protocol == "published" else int(
+                np.random.default_rng([seed, run]).integers(2**31))
+            train, test = train_test_split(rows, test_size=0.2, random_state=state,
+                                           stratify=faces.emotions)
+        elif protocol == "loso":
+            out = np.random.default_rng(seed).permutation(people)[run]
+            train, test = rows[faces.subjects != out], rows[faces.subjects == out]
+        elif protocol == "kfold":
+            folds = StratifiedGroupKFold(experiment.folds, shuffle=True, random_state=seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a rare emotion: what matters is checked below
+                train, test = list(folds.split(rows, faces.emotions, faces.subjects))[run]
+        else:
+            train, test = (rows[faces.parts == part] for part in ("train", "test"))
+            if not len(train) or not len(test):
+                raise ValueError("they bring no split of their own")
+    except ValueError as error:
+        counts = collections.Counter(map(shown, faces.emotions.tolist()))
+        raise Problem(f"these faces ({listed((f'{key} {n}' for key, n in sorted(counts.items())), 8)}) "
+                      f"cannot be split for {protocol}: {shown(error)}; add faces or choose another "
+                      f"--protocol") from error
+    counts = collections.Counter(faces.emotions[train].tolist())
+    for emotion in experiment.emotions:
+        if counts[emotion] < 2:
+            raise Problem(f"run {run} of {protocol} has {counts[emotion]} training faces of emotion "
+                          f"{shown(emotion)}, two are needed; add faces or choose another --protocol")
+    return train, test
+
+
+def split_file(experiment, run):
+    return experiment.run_folder(run) / "split.npz"
+
+
+def split_made_from(experiment):
+    return {"experiment.json": experiment.identity}
+
+
+def write_splits(experiment, faces, options):
+    """split.npz for every run that has none: its rows, and how its training faces are registered."""
+    todo = [run for run in range(experiment.runs)
+            if not utils.finished(split_file(experiment, run), split_made_from(experiment))]
+    splits = [make_split(faces, experiment, run) for run in todo]
+    if experiment.align == "none":
+        found = enumerate((np.zeros((len(train), 4)), np.zeros(0)) for train, _ in splits)
+    else:
+        found = utils.run_tasks(data.register, [
+            functools.partial(lambda rows: {"small": data.patches(faces.pictures[rows])}, train)
+            for train, _ in splits], "registering faces", options)
+    for number, (movements, mean) in found:
+        train, test = splits[number]
+        utils.save_arrays(split_file(experiment, todo[number]), split_made_from(experiment),
+                          train=train, test=test, movements=movements, mean=mean)
+
+
+def read_split(experiment, faces, run):
+    """(training rows, test rows, movements of the training faces, their mean) of a run."""
+    file = split_file(experiment, run)
+    utils.demand({file: split_made_from(experiment)}, f"train_cae.py {experiment.path}")
+    train, test, movements, mean = utils.load_arrays(file, "train", "test", "movements", "mean")
+    with utils.reading(file):
+        both = np.concatenate([train, test])
+        if len(np.unique(both)) < len(both) or both.max() >= len(faces.names):
+            raise ValueError("a face on both sides")
+    return train, test, movements, mean
+
+
+# ------------------------------------------------------------------------------ the faces of a run
+def experiment_faces(experiment):
+    """All faces of an experiment, as it began with them. Raises `Problem` if they have changed."""
+    faces = data.load_faces(experiment.data, experiment.crop, experiment.subject).faces
+    if data.fingerprint(faces) != experiment.fingerprint:
+        raise Problem(f"{shown(experiment.data)}: other faces than {experiment.path} began with; restore "
+                      f"them, or begin another experiment with train_cae.py --results")
+    return faces
+
+
+def as_seen(faces, movements):
+    """The faces with images float32 (n, 48, 48, 1) in [0, 1], moved where movements (n, 4) are not 0."""
+    images = faces.images.copy()
+    for row in np.flatnonzero(movements.any(1)):
+        images[row] = data.moved(faces.pictures[row], movements[row])
+    return faces._replace(images=(images / np.float32(255))[..., None], pictures=())
+
+
+def training_faces(experiment, faces):
+    """A function of a run's number: the `Faces` it may learn from, registered; no test face is among
+    them."""
+
+    @functools.lru_cache(maxsize=2)
+    def of_run(run):
+        train, _, movements, _ = read_split(experiment, faces, run)
+        return as_seen(faces.take(train), movements)
+
+    return of_run
+
+
+def test_faces(experiment, faces, run):
+    """The `Faces` that a run is judged by, each registered to the mean of the training faces."""
+    _, test, _, mean = read_split(experiment, faces, run)
+    taken = faces.take(test)
+    movements = np.zeros((len(test), 4))
+    if len(mean):
+        movements = np.stack([data.movement(data.blurred(patch), mean)
+                              for patch in data.patches(taken.pictures)])
+    return as_seen(taken, movements)
