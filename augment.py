@@ -6,9 +6,9 @@
 
     translate        the CAE per emotion pair, the abstract's "different facial expressions": every
                      training face turned into each other emotion
-    interpolate      the author's notebooks: decode(theta z_a + (1 - theta) z_b) for every pair (a, b)
-                     of training faces of one emotion
-    transfer         decode(z(j, B) + z(i, A) - z(i, B)): person j given person i's change from B to A
+    interpolate      the author's notebooks: decode(theta z_a + (1 - theta) z_b) for every pair
+                     (a, b) of training faces of one emotion
+    transfer         decode(z(j, B) + z(i, A) - z(i, B)): person j given i's change from B to A
     person-mean      control of translate: the pixel mean of the person's faces of the other emotion
     blend            control of interpolate: its pairs averaged as pixels
     pixel-transfer   control of transfer: the same three faces added and subtracted as pixels
@@ -52,8 +52,8 @@ class Tools(NamedTuple):
 
 
 # --------------------------------------------------------------------- which faces become which
-# A plan says which emotions are made, str (n,), of which rows, int (n, k). A method and its controls
-# share one, so that they make the same number of faces of each emotion.
+# A plan says which emotions are made, str (n,), of which rows, int (n, k). A method and its
+# controls share one, so that they make the same number of faces of each emotion.
 def same_emotion_pairs(faces, tools):
     """Every unordered pair (a, b) of faces of one emotion, emotion by emotion.
 
@@ -180,10 +180,11 @@ def person_mean(faces, tools):
     parents, weights = np.zeros((len(rows), most), int), np.zeros((len(rows), most), np.float32)
     for k, (row, target) in enumerate(zip(rows[:, 0], targets.tolist())):
         people = posed[target]
-        person = faces.subjects[row] if faces.subjects[row] in people else [*people][k % len(people)]
-        parents[k] = np.resize(people[person], most)
-        weights[k, :len(people[person])] = 1 / len(people[person])
-    images = np.stack([weighted(faces.images[p][None], w[None])[0] for p, w in zip(parents, weights)])
+        theirs = people.get(faces.subjects[row]) or [*people.values()][k % len(people)]
+        parents[k] = np.resize(theirs, most)
+        weights[k, :len(theirs)] = 1 / len(theirs)
+    images = np.concatenate([weighted(faces.images[p][None], w[None])
+                             for p, w in zip(parents, weights)])
     return Synthetic(images, targets, parents, weights)
 
 
@@ -260,7 +261,7 @@ def why_not(faces):
 
 # ------------------------------------------------------------------------------------- the stage
 def augment(method, faces, latent, weights, theta, most, seed):
-    """The `Synthetic` faces of a method. weights: {pair of emotions, () for the one CAE: weights}."""
+    """The `Synthetic` faces of a method. weights: of CAEs, {pair of emotions or () for the one}."""
     settings, encode, decode = {"batch_size": 64, "verbose": 0}, None, None
     model = build_cae(latent) if weights else None
     if () in weights:
@@ -307,7 +308,7 @@ def main():
 
 
 def possible_methods(asked, reasons):
-    """The methods asked for, all of them or, by default, DEFAULT, that the faces of every run allow."""
+    """The methods asked for, all or, by default, DEFAULT, that the faces of every run allow."""
     methods, possible = METHODS if asked == ["all"] else asked or DEFAULT, []
     for method in methods:
         reason = next((run[method] for run in reasons if method in run), "")
@@ -355,8 +356,8 @@ def draw(experiment, faces):
         for k in order[np.linspace(0, len(order) - 1, 26).astype(int)[1:-1:2]]:
             used = [(parent, weight) for parent, weight in zip(made.parents[k], made.weights[k])
                     if weight][:3]
-            group = [(faces.images[parent], shown(
-                f"{'minus ' if weight < 0 else ''}{faces.subjects[parent]} {faces.emotions[parent]}"))
+            group = [(faces.images[parent], shown(" ".join(
+                [*["minus"] * int(weight < 0), faces.subjects[parent], faces.emotions[parent]])))
                 for parent, weight in used]
             group.append((made.images[k], shown(f"-> {made.emotions[k]}"), utils.COLOURS[5]))
             cells += group if len(cells) + len(group) <= len(row) else []
@@ -370,19 +371,18 @@ def draw(experiment, faces):
 
 # --------------------------------------------------------------------------------------- options
 def method_list(text):
-    methods = text.split(",")
+    methods = list(dict.fromkeys(text.split(",")))
     for method in methods:
-        if method not in METHODS:
+        if method not in METHODS and methods != ["all"]:
             raise argparse.ArgumentTypeError(f"no method {method}; there are {', '.join(METHODS)}")
-    return list(dict.fromkeys(methods))
+    return methods
 
 
 def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
-    parser.add_argument("--methods", type=lambda text: ["all"] if text == "all" else method_list(text),
-                        metavar="X,Y", help="which, separated by commas, or all that the faces allow "
-                        f"(default: {','.join(DEFAULT)})")
+    parser.add_argument("--methods", type=method_list, metavar="X,Y", help="which, separated by "
+                        f"commas, or all that the faces allow (default: {','.join(DEFAULT)})")
     parser.add_argument("--redo", type=method_list, default=[], metavar="X,Y", help="remove these "
                         "methods' faces in all runs and make them anew")
     return parser.parse_args()

@@ -1,21 +1,23 @@
-"""Stage 4 of 4: accuracy on the test faces, with and without augmentation, and what follows from it.
+"""Stage 4 of 4: accuracy on the test faces, with and without augmentation, and what it tells.
 
-    python evaluate.py [EXPERIMENT]                one experiment
-    python evaluate.py EXPERIMENT EXPERIMENT ...   each of them, and a report that sets them side by side
-    python evaluate.py --measured                  redraw results/measured/ and README.md's table from it
+    python evaluate.py [EXPERIMENT]              one experiment
+    python evaluate.py EXPERIMENT EXPERIMENT     each of them, and a report with both side by side
+    python evaluate.py --measured                results/measured/ drawn anew, and README.md's table
 
-This is the only script that looks at test faces. It writes predictions.csv (every run, repeat, arm and
-test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex (for
-papers) and figures. Seconds to a minute; at the end it prints the gains.
+This is the only script that looks at test faces. It writes predictions.csv (every run, repeat, arm
+and test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex
+(for papers) and figures. Seconds to a minute; at the end it prints the gains.
 
-Accuracies of a run's repeats are averaged before anything else. Macro averages are over the emotions
-that a run's test faces show; a precision or F1 of 0/0 counts as 0.
+Accuracies of a run's repeats are averaged before anything else. Macro averages are over the
+emotions that a run's test faces show; a precision or F1 of 0/0 counts as 0.
 """
 
 import csv
+import dataclasses
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +25,13 @@ import numpy as np
 import utils
 from augment import METHODS, synthetic_file
 from data.experiment import (
-    changes,
     experiment_faces,
     open_experiment,
     read_split,
     test_faces,
     training_faces,
 )
-from train_classifier import (
-    arms_of,
-    build_lenet5,
-    check_synthetic,
-    classifier_file,
-    classifier_made_from,
-)
+from train_classifier import arms_of, build_lenet5, check_classifiers, classifier_file
 from utils import Problem, listed, shown
 
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain_points": 100 * 9 / 43}
@@ -52,8 +47,8 @@ MEASURED = utils.ROOT / "results" / "measured"
 def interval(values, protocol, test_to_train):
     """95 % interval [low, high] of the mean of values in points; None of a single one.
 
-    t with n - 1 degrees of freedom over initialisations, people or, corrected for training sets that
-    overlap, splits (Nadeau and Bengio, Machine Learning 52, 2003). Bounded at 100 points.
+    t with n - 1 degrees of freedom over initialisations, people or, corrected for training sets
+    that overlap, splits (Nadeau and Bengio, Machine Learning 52, 2003). Bounded at 100 points.
     """
     from scipy import stats
 
@@ -89,8 +84,8 @@ def macro(true, predicted, labels):
 
 # ----------------------------------------------------------------------------------- predictions
 def predict(experiment, faces, arms):
-    """(test `Faces` of each run, {arm: for each run, emotions str (repeats, faces)}), also written to
-    predictions.csv. Raises `Problem` if a test face has had a part in training."""
+    """(test `Faces` of each run, {arm: for each run, emotions str (repeats, faces)}), also written
+    to predictions.csv. Raises `Problem` if a test face has had a part in training."""
     labels, model = np.array(experiment.emotions), build_lenet5(len(experiment.emotions))
     tests, predicted = [], {arm: [] for arm in (*arms, REFERENCE)}
     seen, text = training_faces(experiment, faces), io.StringIO()
@@ -98,8 +93,11 @@ def predict(experiment, faces, arms):
     table.writerow(["run", "repeat", "arm", "face", "person", "emotion", "predicted",
                     *(f"p_{label}" for label in labels)])
     for run in range(experiment.runs):
-        test = test_faces(experiment, faces, run)
+        if run == 0 or not experiment.one_split:
+            test = test_faces(experiment, faces, run)
+            reference = linear_svm(seen(run), test)
         tests.append(test)
+        predicted[REFERENCE].append(reference)
         for arm in arms:
             if arm != "none":
                 path = synthetic_file(experiment, run, arm)
@@ -117,8 +115,6 @@ def predict(experiment, faces, arms):
                 table.writerows([run, repeat, arm, *row, *(f"{p:.5f}" for p in each)]
                                 for *row, each in rows)
             predicted[arm].append(np.stack(guesses))
-        same = run and experiment.protocol in ("published", "given")  # all runs have the same faces
-        predicted[REFERENCE].append(predicted[REFERENCE][0] if same else linear_svm(seen(run), test))
     utils.write_text(experiment.folder / "predictions.csv", text.getvalue())
     return tests, predicted
 
@@ -140,14 +136,12 @@ def evaluate(experiment):
     """The contents of metrics.json; predictions.csv is written on the way."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    arms, protocol, labels = arms_of(experiment, "classifier"), experiment.protocol, experiment.emotions
+    arms, protocol, path = arms_of(experiment, "classifier"), experiment.protocol, experiment.path
+    labels = experiment.emotions
     if "none" not in arms:
-        raise Problem(f"{experiment.path}: no classifiers yet; run train_classifier.py {experiment.path}")
+        raise Problem(f"{path}: no classifiers yet; run train_classifier.py {path}")
     faces = experiment_faces(experiment)
-    check_synthetic(experiment, training_faces(experiment, faces), arms)
-    utils.demand({classifier_file(experiment, run, arm, repeat): classifier_made_from(experiment, run, arm)
-                  for arm in arms for run in range(experiment.runs) for repeat in range(experiment.repeats)},
-                 f"train_classifier.py {experiment.path}")
+    check_classifiers(experiment, training_faces(experiment, faces), arms)
     tests, predicted = predict(experiment, faces, arms)
     train, test, movements, _ = read_split(experiment, faces, 0)
     groups = [part.subjects if UNITS[protocol] == "people" else np.full(len(part.names), run)
@@ -158,23 +152,24 @@ def evaluate(experiment):
         true, guessed = (np.concatenate(texts) for texts in zip(*pairs))
         accuracy[arm] = per_unit([run == part.emotions for run, part in zip(runs, tests)], groups)
         precision, recall, f1 = np.mean([macro(*pair, labels) for pair in pairs], axis=0).tolist()
-        each = precision_recall_fscore_support(true, guessed, labels=labels, zero_division=0)
+        each = zip(("precision", "recall", "f1"), precision_recall_fscore_support(
+            true, guessed, labels=labels, zero_division=0))
         results[arm] = {
             "accuracy": {"mean": float(accuracy[arm].mean()), "per_unit": accuracy[arm].tolist(),
                          "ci95": interval(100 * accuracy[arm], protocol, ratio)},
             "macro_precision": precision, "macro_recall": recall, "macro_f1": f1,
-            "per_emotion": {key: part.tolist() for key, part in zip(("precision", "recall", "f1"), each)},
+            "per_emotion": {key: part.tolist() for key, part in each},
             "confusion_matrix": confusion_matrix(true, guessed, labels=labels).tolist(),
-            "classifiers": len(pairs), "stuck": sum(len(set(guess.tolist())) == 1 for _, guess in pairs)}
+            "classifiers": len(pairs),
+            "stuck": sum(len(set(guess.tolist())) == 1 for _, guess in pairs)}
         if arm != "none":
             results[arm]["gain_points"] = gain(accuracy[arm], accuracy["none"], protocol, ratio)
         if arm in METHODS:
-            results[arm]["synthetic_faces"] = len(utils.load_arrays(synthetic_file(experiment, 0, arm),
-                                                                    "emotions"))
+            made = utils.load_arrays(synthetic_file(experiment, 0, arm), "emotions")
+            results[arm]["synthetic_faces"] = len(made)
     against = {arm: {control: gain(accuracy[arm], accuracy[control], protocol, ratio)
                      for control in arms[1:] if METHODS[control].control_of == arm} for arm in arms}
-    deciding = {key: value for key, value in vars(experiment).items() if key not in
-                ("folder", "data", "emotions", "notes", "environment", "fingerprint", "stand_in")}
+    settings = [field.name for field in dataclasses.fields(experiment) if field.metadata]
     return {
         "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
             "stand_in", "faces", "people", "emotions", "fingerprint", "notes")}},
@@ -185,8 +180,10 @@ def evaluate(experiment):
                                           "other test faces or other people"),
         "test_faces": len(np.unique(np.concatenate([part.names for part in tests]))),
         "kept_the_box": int((movements == 0).all(1).sum()) if experiment.align == "mean" else 0,
-        "settings": deciding, "environment": experiment.environment, "changes": changes(experiment),
-        "arms": {arm: results[arm] for arm in arms}, "against": {key: of for key, of in against.items() if of},
+        "settings": {name: getattr(experiment, name) for name in settings},
+        "environment": experiment.environment, "changes": experiment.changes,
+        "arms": {arm: results[arm] for arm in arms},
+        "against": {arm: gains for arm, gains in against.items() if gains},
         "reference": {"name": REFERENCE, **results[REFERENCE]}, "paper": PAPER}
 
 
@@ -207,9 +204,13 @@ def verdict(gains, units):
 
 def gains_in_words(metrics):
     """A line for each method: its gain over none and over each control."""
-    return [f"{arm}, {meaning}: {points(metrics['arms'][arm]['gain_points'])} points over none" + "".join(
-        f"; {points(over)} over {control}" for control, over in metrics["against"].get(arm, {}).items())
-        for arm, meaning in MEANING.items() if arm in metrics["arms"]]
+    lines = []
+    for arm, meaning in MEANING.items():
+        if arm in metrics["arms"]:
+            gains = {"none": metrics["arms"][arm]["gain_points"], **metrics["against"].get(arm, {})}
+            lines.append(f"{arm}, {meaning}, in points: " + "; ".join(
+                f"{points(gain)} over {other}" for other, gain in gains.items()))
+    return lines
 
 
 def answers(metrics):
@@ -230,8 +231,8 @@ def answers(metrics):
         lines.append(f"**Does `{arm}` beat its controls?** {said}")
     asked = "That is what these numbers say: no person of a test face is in training."
     if UNITS[metrics["protocol"]] != "people":
-        asked = "Not asked here: people of test faces may be among the training faces too. `python " \
-            "train_cae.py --protocol loso` asks it."
+        asked = "Not asked here: people of test faces may be among the training faces too. " \
+            "`python train_cae.py --protocol loso` asks it."
     return [*lines, f"**On new people?** {asked}"]
 
 
@@ -244,7 +245,8 @@ def rows_of(metrics):
         rows.append({"arm": arm, "synthetic": str(values.get("synthetic_faces", "")),
                      "accuracy %": f"{100 * values['accuracy']['mean']:.1f}",
                      "macro F1": f"{values['macro_f1']:.3f}",
-                     "gain over none, points": points(found) if found else "", "method over it": over,
+                     "gain over none, points": points(found) if found else "",
+                     "method over it": over,
                      "won %": f"{100 * found['won']:.0f}" if found else "",
                      "stuck": f"{values['stuck']} of {values['classifiers']}"})
     return rows
@@ -264,11 +266,12 @@ def latex(metrics):
     keys = ("arm", "accuracy %", "macro F1", "gain over none, points", "method over it")
     lines = [" & ".join(cells).replace("%", r"\%") + r" \\"
              for cells in (keys, *([row[key] for key in keys] for row in rows_of(metrics)))]
-    warning = r"\textbf{Drawn stand-in faces: they say nothing about JAFFE.} "
+    caption = f"{source(metrics)}. Mean over {runs(metrics)} of {metrics['repeats']} classifiers " \
+        rf"each; 95\,\% intervals: {metrics['interval']}.".replace("_", r"\_")
+    if metrics["dataset"]["stand_in"]:
+        caption = rf"\textbf{{These faces are drawn and say nothing about JAFFE.}} {caption}"
     return "\n".join([r"\begin{table}", r"\begin{tabular}{lrrll}", r"\hline", lines[0], r"\hline",
-                      *lines[1:], r"\hline", r"\end{tabular}", r"\caption{" + warning *
-                      metrics["dataset"]["stand_in"] + f"{source(metrics)}. Mean over {runs(metrics)} of "
-                      rf"{metrics['repeats']} classifiers each; 95\,\% intervals: {metrics['interval']}.}}",
+                      *lines[1:], r"\hline", r"\end{tabular}", rf"\caption{{{caption}}}",
                       r"\end{table}", ""])
 
 
@@ -302,11 +305,11 @@ def report(experiment, metrics):
     dataset, arms, units = metrics["dataset"], metrics["arms"], UNITS[metrics["protocol"]]
     warnings = [f"**Note:** {note}." for note in (*dataset["notes"], *metrics["changes"])]
     if dataset["stand_in"]:
-        warnings.insert(0, "**These are drawn stand-in faces. Nothing below says anything about JAFFE or "
-                        "about people.**")
+        warnings.insert(0, "**These are drawn stand-in faces. Nothing below says anything about "
+                        "JAFFE or about people.**")
     if metrics["kept_the_box"]:
-        warnings.append(f"**Note:** {metrics['kept_the_box']} training faces of run 0 keep their box: "
-                        f"their registration was not believed.")
+        warnings.append(f"**Note:** {metrics['kept_the_box']} training faces of run 0 keep their "
+                        f"box: their registration was not believed.")
     accuracies = []
     for key in ("baseline", "augmented"):
         ends = binomtest(PAPER[key], 43).proportion_ci(method="wilson")
@@ -314,18 +317,22 @@ def report(experiment, metrics):
                           f"{100 * ends.high:.0f} %)")
     widths = [np.ptp(values["gain_points"]["ci95"]) / 2 for values in arms.values()
               if "gain_points" in values and values["gain_points"]["ci95"]]
-    power = f"With these {metrics['units']} {units} a gain below about {np.median(widths):.0f} points " \
-        "cannot be told from none." if widths else "One run has no interval, and proves nothing."
+    power = "One run has no interval, and proves nothing."
+    if widths:
+        power = f"With these {metrics['units']} {units} a gain below about " \
+            f"{np.median(widths):.0f} points cannot be told from none."
     there = [name for name in FIGURES if (experiment.folder / "report" / f"{name}.png").exists()]
-    settings = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in metrics["settings"].items()
-                        if key not in ("dataset", "faces", "people", "subject") and value not in (0, ""))
-    where = "" if dataset["stand_in"] else f" --data {shown(experiment.data)}"
+    settings = " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}"
+                        for key, value in metrics["settings"].items()
+                        if value not in (0, "", "manifest"))
+    where = "" if dataset["stand_in"] else f" --data {shlex.quote(shown(experiment.data))}"
     methods = ",".join(arm for arm in arms if arm != "none")
     return (utils.ROOT / "results" / "template.md").read_text("utf-8").format(
         source=source(metrics), warnings="".join(f"> {warning}\n\n" for warning in warnings),
-        gains="\n".join(f"- {line}" for line in gains_in_words(metrics)), paper=PAPER["gain_points"],
-        paper_accuracies=" and ".join(accuracies), power=power,
-        answers="\n".join(f"- {line}" for line in answers(metrics)), table=markdown(rows_of(metrics)),
+        gains="\n".join(f"- {line}" for line in gains_in_words(metrics)),
+        paper=PAPER["gain_points"], paper_accuracies=" and ".join(accuracies), power=power,
+        answers="\n".join(f"- {line}" for line in answers(metrics)),
+        table=markdown(rows_of(metrics)),
         dataset=f"{experiment}; {metrics['test_faces']} test faces; crop {experiment.crop}.",
         runs=runs(metrics), repeats=metrics["repeats"], interval=metrics["interval"], units=units,
         reference=REFERENCE, figures="\n\n".join(
@@ -347,19 +354,20 @@ def draw_gains(several):
     names = [name for name in names if name != "none" and any(name in each for each in arms)]
     figure, axes = utils.new_figure(7, 1.3 + 0.2 * len(names) * (len(several) + 0.5))
     for k, (label, each) in enumerate(zip(several, arms)):
-        style = {"color": utils.COLOURS[k % 10], "zorder": 3}
+        style, marker = {"color": utils.COLOURS[k % 10], "zorder": 3}, utils.MARKERS[k % 10]
         for row, name in enumerate(names):
             if name in each:
                 found, y = each[name]["gain_points"], row + (k + 0.5) / len(several) * 0.8 - 0.4
                 axes.plot(found["ci95"] or [found["mean"]] * 2, [y, y], lw=2, **style)
-                axes.plot(found["mean"], y, utils.MARKERS[k % 10], ms=5, mfc="white", mew=1.5, **style)
-        axes.plot([], [], "-" + utils.MARKERS[k % 10], mfc="white", label=shown(label), **style)
+                axes.plot(found["mean"], y, marker, ms=5, mfc="white", mew=1.5, **style)
+        axes.plot([], [], "-" + marker, mfc="white", label=shown(label), **style)
     axes.axvline(0, color="black", lw=0.8)
     if any(metrics["dataset"]["name"].lower() == "jaffe" for metrics in several.values()):
         axes.axvline(PAPER["gain_points"], color="#555555", lw=1, ls="--")
-        axes.text(PAPER["gain_points"], -0.8, "the paper  ", ha="right", fontsize=8, color="#555555")
+        axes.text(PAPER["gain_points"], -0.8, "the paper  ", ha="right", color="#555555")
     axes.set_yticks(range(len(names)), names)
-    axes.set(ylim=(len(names) - 0.4, -1), xlabel="gain in accuracy over none, points (95 % interval)")
+    axes.set(ylim=(len(names) - 0.4, -1),
+             xlabel="gain in accuracy over none, points (95 % interval)")
     if len(several) > 1:
         figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
@@ -370,8 +378,8 @@ def draw_accuracies(metrics):
     figure, axes = utils.new_figure(7, 1.2 + 0.32 * len(arms))
     for k, values in enumerate(arms.values()):
         found, each = values["accuracy"], 100 * np.array(values["accuracy"]["per_unit"])
-        axes.plot(each, k + (np.arange(len(each)) % 5 - 2) * 0.07, "o", color=utils.COLOURS[0], ms=4,
-                  alpha=0.4, mew=0, label=None if k else UNITS[metrics["protocol"]])
+        axes.plot(each, k + (np.arange(len(each)) % 5 - 2) * 0.07, "o", color=utils.COLOURS[0],
+                  ms=4, alpha=0.4, mew=0, label=None if k else UNITS[metrics["protocol"]])
         axes.plot([100 * found["mean"]] * 2, [k - 0.3, k + 0.3], color="black", lw=2)
         axes.plot(found["ci95"] or [], [k] * len(found["ci95"] or []), color="black", lw=1,
                   label=None if k else "mean, 95 % interval")
@@ -425,10 +433,10 @@ def main():
         several[name if name not in several else str(experiment.folder)] = metrics
         rows = rows_of(metrics)
         widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-        utils.say(f"\n{source(metrics)}: {runs(metrics)} of {metrics['repeats']} classifiers an arm\n")
+        utils.say(f"\n{source(metrics)}: {runs(metrics)} of {metrics['repeats']} classifiers\n")
         for row in ({key: key for key in widths}, *rows):
             utils.say("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
-        utils.say(f"\n95 % intervals: {metrics['interval']}\nreport: {shown(folder / 'report.md')}\n")
+        utils.say(f"\n95 % intervals: {metrics['interval']}\nreport: {folder / 'report.md'}\n")
         utils.say("\n".join([*gains_in_words(metrics), "the paper, one run on JAFFE: "
                              f"{PAPER['gain_points']:+.1f} points"]))
     if len(several) > 1:
@@ -444,13 +452,14 @@ def side_by_side(several, folder):
         text += ["> **Drawn stand-in faces: they say nothing about JAFFE.**", ""]
     for name, metrics in several.items():
         for row in rows_of(metrics):
-            cells = rows.setdefault(row["arm"], {"arm": row["arm"], **{shown(key): "" for key in several}})
-            cells[shown(name)] = f"{row['accuracy %']} %, {row['gain over none, points']}".rstrip(", ")
+            empty = {"arm": row["arm"], **{shown(key): "" for key in several}}
+            found = f"{row['accuracy %']} %, {row['gain over none, points']}".rstrip(", ")
+            rows.setdefault(row["arm"], empty)[shown(name)] = found
     text += ["Accuracy, and gain over no augmentation in points with its 95 % interval.", "",
              markdown([*rows.values()]), "", "![Gains](gains.png)", ""]
     for name, metrics in several.items():
-        text += [f"**{shown(name)}** ({source(metrics)}; {runs(metrics)}; {metrics['interval']})", "",
-                 *(f"- {line}" for line in (*gains_in_words(metrics), *answers(metrics))), ""]
+        text += [f"**{shown(name)}** ({source(metrics)}; {runs(metrics)}; {metrics['interval']})",
+                 "", *(f"- {line}" for line in (*gains_in_words(metrics), *answers(metrics))), ""]
     utils.write_text(folder / "report.md", "\n".join(text))
     utils.write_text(folder / "metrics.json", utils.as_json(several))
     utils.say(f"\nside by side: {shown(folder / 'report.md')}")
@@ -467,7 +476,8 @@ def redraw_measured():
 
 def read_measured():
     """{protocol: metrics} of all files in results/measured/."""
-    several = [json.loads(file.read_text("utf-8")) for file in sorted(MEASURED.glob("*.metrics.json"))]
+    files = sorted(MEASURED.glob("*.metrics.json"))
+    several = [json.loads(file.read_text("utf-8")) for file in files]
     return {metrics["protocol"]: metrics for metrics in several}
 
 
@@ -487,8 +497,8 @@ def measured_table(several):
 def arguments():
     parser = utils.parser(__doc__, workers=False)
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.WHICH)
-    parser.add_argument("--measured", action="store_true", help="redraw results/measured/gains.png and "
-                        "README.md's table from results/measured/*.metrics.json")
+    parser.add_argument("--measured", action="store_true", help="draw results/measured/gains.png "
+                        "and README.md's table anew from results/measured/*.metrics.json")
     return parser.parse_args()
 
 

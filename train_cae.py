@@ -1,14 +1,15 @@
 """Stage 1 of 4: train the convolutional autoencoders (CAE) that make the synthetic faces.
 
-    python train_cae.py                            JAFFE if it is in data/, else drawn stand-in faces
-    python train_cae.py --data my-faces/           your own: README.md has the layouts
-    python train_cae.py --protocol loso            people that no training face shows
-    python train_cae.py EXPERIMENT --runs 10       go on with one that is there
+    python train_cae.py                        JAFFE if it is in data/, else drawn stand-in faces
+    python train_cae.py --data my-faces/       your own: README.md has the layouts
+    python train_cae.py --protocol loso        people that no training face shows
+    python train_cae.py EXPERIMENT --runs 10   go on with one that is there
 
 It makes an experiment's folder, results/<dataset>-<protocol>/, deals the faces of each run into
-training and test faces, and trains on the training faces alone: run-NN/cae.npz, the paper's CAE over
-all of them, and cae-AN-DI.npz and so on, one for each ordered pair of emotions, which turns a face of
-one into the other. All options that decide the outcome are given here and kept in experiment.json.
+training and test faces, and trains on the training faces alone: run-NN/cae.npz, the paper's CAE
+over all of them, and cae-AN-DI.npz and so on, one for each ordered pair of emotions, which turns a
+face of one into the other. All options that decide the outcome are given here and kept in
+experiment.json.
 
 JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the next command.
 """
@@ -88,7 +89,7 @@ def shuffled(count, seed, epochs):
 def train_cae(images, validation, latent, epochs, batch, seed):
     """Train a CAE to give back `images`: (weights, float32 (epochs, 2): loss and validation loss).
 
-    images, validation: float32 (n, 48, 48, 1) in [0, 1]; validation selects nothing and may be empty.
+    images, validation: float32 (n, 48, 48, 1) in [0, 1]; validation selects nothing, may be empty.
     """
     trainer, history = utils.trainer(build_cae, (latent,), CAE_LOSS), []
     start, orders = utils.initial_weights(trainer.model, seed), shuffled(len(images), seed, epochs)
@@ -102,16 +103,18 @@ def train_cae(images, validation, latent, epochs, batch, seed):
 
 
 def train_pair(start, sources, targets, latent, epochs, batch, seed):
-    """Fine-tune the CAE of weights `start` to turn each face of `sources` into that of `targets`."""
+    """Fine-tune the CAE of weights `start` to turn each face of `sources` into that of `targets`;
+    its weights."""
     trainer = utils.trainer(build_cae, (latent,), CAE_LOSS)
-    for _ in utils.fit(trainer, start, sources, targets, shuffled(len(sources), seed, epochs), batch):
+    orders = shuffled(len(sources), seed, epochs)
+    for _ in utils.fit(trainer, start, sources, targets, orders, batch):
         pass
     return trainer.model.get_weights()
 
 
 def same_person_pairs(faces, source, target):
-    """int (n, 2): rows of all pairs of one person's faces, the first with emotion `source`, the second
-    with `target`. People differ in takes and may lack an emotion: what there is counts."""
+    """int (n, 2): rows of all pairs of one person's faces, the first with emotion `source`, the
+    second with `target`. People differ in takes and may lack an emotion: what there is counts."""
     first, second = (np.flatnonzero(faces.emotions == emotion) for emotion in (source, target))
     same = faces.subjects[first][:, None] == faces.subjects[second]
     a, b = np.nonzero(same & (faces.subjects[second] != ""))
@@ -150,7 +153,8 @@ def cae_file(experiment, run, *pair):
 
 
 def cae_made_from(experiment, run, *pair):
-    return utils.digests(split_file(experiment, run), *([cae_file(experiment, run)] if pair else []))
+    before = [cae_file(experiment, run)] if pair else []
+    return utils.digests(split_file(experiment, run), *before)
 
 
 def main():
@@ -181,7 +185,8 @@ def cae_faces(experiment, faces):
 
 
 def cae_steps(experiment, faces):
-    return experiment.cae_epochs * math.ceil(len(cae_faces(experiment, faces)[0]) / experiment.batch)
+    images, _ = cae_faces(experiment, faces)
+    return experiment.cae_epochs * math.ceil(len(images) / experiment.batch)
 
 
 def train_caes(experiment, seen, options):
@@ -198,7 +203,8 @@ def train_caes(experiment, seen, options):
     tasks = [functools.partial(task, run) for run in todo]
     costs = [cae_steps(experiment, seen(run)) for run in todo]
     utils.say_how_long(build_cae, (experiment.latent,), CAE_LOSS, costs, experiment.batch, options)
-    for number, (weights, history) in utils.run_tasks(train_cae, tasks, "training CAEs", options, costs):
+    done = utils.run_tasks(train_cae, tasks, "training CAEs", options, costs)
+    for number, (weights, history) in done:
         run = todo[number]
         utils.save_weights(cae_file(experiment, run), cae_made_from(experiment, run), weights,
                            loss=history[:, 0], validation_loss=history[:, 1])
@@ -217,21 +223,24 @@ def train_pairs(experiment, seen, options):
         if not pairs:
             utils.warn(f"run {run}: nobody is known to show two emotions, so no pair has a CAE")
             continue
-        for key, (rows, epochs) in pair_plan(pairs, experiment, cae_steps(experiment, seen(run))).items():
-            if not utils.finished(cae_file(experiment, run, *key), cae_made_from(experiment, run, *key)):
+        plan = pair_plan(pairs, experiment, cae_steps(experiment, seen(run)))
+        made_from = cae_made_from(experiment, run, *next(iter(plan)))
+        for key, (rows, epochs) in plan.items():
+            if not utils.finished(cae_file(experiment, run, *key), made_from):
                 todo.append((run, key, rows, epochs))
                 costs.append(epochs * math.ceil(len(rows) / experiment.batch))
 
     def task(run, key, rows, epochs):
         images = seen(run).images
-        return {"start": utils.load_weights(cae_file(experiment, run)), "sources": images[rows[:, 0]],
-                "targets": images[rows[:, 1]], "latent": experiment.latent, "epochs": epochs,
-                "batch": experiment.batch, "seed": [experiment.seed, run]}
+        return {"start": utils.load_weights(cae_file(experiment, run)),
+                "sources": images[rows[:, 0]], "targets": images[rows[:, 1]],
+                "latent": experiment.latent, "epochs": epochs, "batch": experiment.batch,
+                "seed": [experiment.seed, run]}
 
     tasks = [functools.partial(task, *what) for what in todo]
     utils.say_how_long(build_cae, (experiment.latent,), CAE_LOSS, costs, experiment.batch, options)
-    for number, weights in utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options,
-                                           costs):
+    done = utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options, costs)
+    for number, weights in done:
         run, key, *_ = todo[number]
         utils.save_weights(cae_file(experiment, run, *key), cae_made_from(experiment, run, *key),
                            [weight.astype(np.float16) for weight in weights])
@@ -259,7 +268,7 @@ def draw_faces(experiment, faces, train):
         row[0].set_ylabel(label)
         for axes, face in zip(row[1:], chosen):
             x, y, angle, zoom = movements[face]
-            what = f"{x:+.0f}, {y:+.0f} px\n{math.degrees(angle):+.0f}°, {100 * math.expm1(zoom):+.0f} %"
+            what = f"{x:+.0f}, {y:+.0f} px\n{math.degrees(angle):+.0f}°, {100 * zoom:+.0f} %"
             utils.show_face(axes, images[face], what if label == "after" else "")
     experiment.save_figure(figure, "registration.png")
 
@@ -300,7 +309,8 @@ def draw_cae(experiment, train, options):
     for k, row in enumerate(chosen):
         above, below = grid[2 * (k // 8), k % 8], grid[2 * (k // 8) + 1, k % 8]
         error = np.mean((again[k] - train.images[row]) ** 2)
-        utils.show_face(above, train.images[row], shown(f"{train.subjects[row]} {train.emotions[row]}"))
+        who = shown(f"{train.subjects[row]} {train.emotions[row]}")
+        utils.show_face(above, train.images[row], who)
         utils.show_face(below, again[k], f"error {error:.4f}")
     for k, name in enumerate(groups):
         grid[2 * k, 0].set_ylabel(f"{name}\nface", fontsize=8)
@@ -324,7 +334,8 @@ def draw_latents(experiment, train, latents):
         axes.set(title=f"by {title}{', the first 20' if len(groups) > 20 else ''}",
                  xlabel=f"first principal component ({share[0]:.0f} % of the variance)",
                  ylabel=f"second ({share[1]:.0f} %)")
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + (len(groups) > 10))
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5),
+                    ncols=1 + (len(groups) > 10))
     experiment.save_figure(figure, "latents.png")
 
 
@@ -332,14 +343,14 @@ def draw_latents(experiment, train, latents):
 def arguments():
     parser = utils.parser(__doc__)
     add, deciding = parser.add_argument, parser.add_argument_group("what decides the outcome")
-    add("experiment", nargs="?", metavar="EXPERIMENT", help="the folder of one that is there, to go on "
-        "with: only --runs may grow and --data may move")
+    add("experiment", nargs="?", metavar="EXPERIMENT", help="the folder of one to go on with: only "
+        "--runs may grow and --data may move")
     add("--data", metavar="PATH", help="a folder, a zip or a CSV of faces (default: data/jaffe, "
         "data/jaffe.zip, or the stand-in)")
     add("--results", default=utils.ROOT / "results", metavar="DIR", help="where a new experiment's "
         "folder is made (default: results/)")
     add("--scope", choices=("both", "all", "pairs"), default="both", help="all: the CAE over all "
-        "training faces; pairs: one per ordered pair of emotions, fine-tuned from it (default: both)")
+        "training faces; pairs: one per ordered pair of emotions, tuned from it (default: both)")
 
     for field in dataclasses.fields(Experiment):
         if field.metadata:

@@ -1,15 +1,16 @@
 """Stage 3 of 4: train the CNN classifier (LeNet-5) once per arm, without and with synthetic faces.
 
-    python train_classifier.py [EXPERIMENT]                    none, and an arm per method of augment.py
+    python train_classifier.py [EXPERIMENT]                    none, and each method of augment.py
     python train_classifier.py [EXPERIMENT] --arms translate   none and these
 
-published: the paper's training. Up to 80 epochs in one fixed order, stopped after 5 epochs without a
-lower loss on 25 % of the training set, which is drawn after augmentation, so it holds near-copies of
-training faces. In all other protocols nothing is selected: every arm takes the same number of optimiser
-steps, half of each batch real faces, and keeps the mean of its weights over the second half of them.
+published: the paper's training. Up to 80 epochs in one fixed order, stopped after 5 epochs without
+a lower loss on 25 % of the training set, which is drawn after augmentation, so it holds near-copies
+of training faces. In all other protocols nothing is selected: every arm takes the same number of
+optimiser steps, half of each batch real faces, and keeps the mean of its weights over the second
+half of them.
 
-The repeats of a run differ in initialisation; all arms of one start from the same weights. It leaves
-run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds per classifier.
+The repeats of a run differ in initialisation; all arms of one start from the same weights. It
+leaves run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds per classifier.
 """
 
 import functools
@@ -53,14 +54,15 @@ LOOK = 100  # optimiser steps from one look at the weights to the next, where no
 def train_published(images, labels, real, emotions, settings, seed):
     """As the paper trains: (weights of the last epoch, history).
 
-    images: float32 (n, 48, 48, 1), of which the first `real` are real; labels: int32 (n,); settings:
-    the experiment's. history: columns steps, loss, accuracy, validation loss and accuracy, a row for
-    each epoch.
+    images: float32 (n, 48, 48, 1), of which the first `real` are real; labels: int32 (n,);
+    settings: the experiment's. history: a row for each epoch, columns steps, loss, accuracy,
+    validation loss and accuracy.
     """
     trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
     train, held_out = published_split(labels)
-    start, same = utils.initial_weights(trainer.model, seed), [train] * settings["classifier_epochs"]
-    for found in utils.fit(trainer, start, images, labels, same, settings["batch"]):  # not reshuffled
+    start = utils.initial_weights(trainer.model, seed)
+    epochs = [train] * settings["classifier_epochs"]  # not reshuffled, as the paper
+    for found in utils.fit(trainer, start, images, labels, epochs, settings["batch"]):
         seen = utils.in_batches(trainer.measure, images, labels, held_out, 64)
         steps = (len(history) + 1) * -(-len(train) // settings["batch"])
         history.append((steps, *found, *seen))
@@ -71,24 +73,26 @@ def train_published(images, labels, real, emotions, settings, seed):
 
 
 def published_split(labels):
-    """Rows (training, validation): 25 % of all faces, drawn after augmentation as the paper does."""
+    """Rows (training, validation): 25 % of all, drawn after augmentation as the paper does."""
     from sklearn.model_selection import train_test_split
 
-    return train_test_split(np.arange(len(labels)), test_size=0.25, random_state=42, stratify=labels)
+    rows = np.arange(len(labels))
+    return train_test_split(rows, test_size=0.25, random_state=42, stratify=labels)
 
 
 def train_steps(images, labels, real, emotions, settings, seed):
     """A fixed number of steps: (weights, history), like `train_published` without validation.
 
     Kept are the last weights or the mean of those after every hundred steps of the second half
-    (Izmailov et al. 2018, arXiv 1803.05407), summed as doubles. Accuracy: on the real faces, at most
-    1,000 of them.
+    (Izmailov et al. 2018, arXiv 1803.05407), summed as doubles. Accuracy: on the real faces, at
+    most 1,000 of them.
     """
     trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
-    rows = mixed_rows(real, len(images), settings["steps"], settings["batch"], seed)
-    looks, start = settings["steps"] // LOOK, utils.initial_weights(trainer.model, seed)
+    looks, batch = settings["steps"] // LOOK, settings["batch"]
+    rounds = np.split(mixed_rows(real, len(images), settings["steps"], batch, seed), looks)
+    start = utils.initial_weights(trainer.model, seed)
     total = [np.zeros(weight.shape) for weight in start]
-    for loss, _ in utils.fit(trainer, start, images, labels, np.split(rows, looks), settings["batch"]):
+    for loss, _ in utils.fit(trainer, start, images, labels, rounds, batch):
         _, right = utils.in_batches(trainer.measure, images, labels, np.arange(min(real, 1000)), 64)
         history.append(((len(history) + 1) * LOOK, loss, right))
         if 2 * len(history) > looks:
@@ -101,8 +105,8 @@ def train_steps(images, labels, real, emotions, settings, seed):
 
 def mixed_rows(real, total, steps, batch, seed):
     """int (steps * batch,): batches of which every second face is one of the first `real` rows, the
-    others, if there are any, of the rows up to `total`. Each are gone through in an order drawn anew
-    every time round."""
+    others, if there are any, of the rows up to `total`. Each are gone through in an order drawn
+    anew every time round."""
     rng, rows = np.random.default_rng([*seed, 1]), np.empty(steps * batch, int)
     parts = [(np.arange(real), slice(0, None, 2 if total > real else 1))]
     if total > real:
@@ -115,7 +119,7 @@ def mixed_rows(real, total, steps, batch, seed):
 
 
 def training_set(experiment, run, arm, faces):
-    """(images, labels as numbers of experiment.emotions): training faces first, synthetic ones after.
+    """(images, labels as numbers of experiment.emotions): training faces first, synthetic after.
 
     Raises `Problem` if a synthetic face was made from one that is no training face of the run.
     """
@@ -126,8 +130,8 @@ def training_set(experiment, run, arm, faces):
         with utils.reading(path):
             strangers = set(names[np.unique(parents)].tolist()) - set(faces.names.tolist())
         if strangers:
-            raise Problem(f"{shown(path)}: made from {shown(min(strangers))}, which is no training face "
-                          f"of this run; remove it and run augment.py again")
+            raise Problem(f"{shown(path)}: made from {shown(min(strangers))}, which is no training "
+                          f"face of this run; remove it and run augment.py again")
         images, emotions = np.concatenate([images, made]), np.concatenate([emotions, of])
     return images, np.searchsorted(experiment.emotions, emotions).astype(np.int32)
 
@@ -150,6 +154,15 @@ def check_synthetic(experiment, seen, arms):
             f"augment.py {experiment.path} --methods {arm}")
 
 
+def check_classifiers(experiment, seen, arms):
+    """`check_synthetic`, and likewise that every run has all classifiers of all arms."""
+    check_synthetic(experiment, seen, arms)
+    utils.demand({classifier_file(experiment, run, arm, repeat):
+                  classifier_made_from(experiment, run, arm) for arm in arms
+                  for run in range(experiment.runs) for repeat in range(experiment.repeats)},
+                 f"train_classifier.py {experiment.path}")
+
+
 def arms_of(experiment, kind):
     """The arms of which any run has a file of a kind, in the order of augment.py's table."""
     endings = {"synthetic": ".npz", "classifier": "-?.npz"}
@@ -162,8 +175,8 @@ def main():
     experiment = open_experiment(options.experiment)
     made = arms_of(experiment, "synthetic")
     if not made and options.arms is None:
-        raise Problem(f"{experiment.path}: no synthetic faces yet; run augment.py {experiment.path} "
-                      f"first, or give --arms none")
+        raise Problem(f"{experiment.path}: no synthetic faces yet; run augment.py "
+                      f"{experiment.path} first, or give --arms none")
     arms = dict.fromkeys(["none", *(made if options.arms is None else options.arms), *options.redo])
     seen = training_faces(experiment, experiment_faces(experiment))
     check_synthetic(experiment, seen, arms)
@@ -195,18 +208,19 @@ def train(experiment, seen, arms, options):
                 "emotions": len(experiment.emotions), "settings": vars(experiment),
                 "seed": [experiment.seed, run, repeat]}
 
-    utils.say_how_long(build_lenet5, (len(experiment.emotions),), LOSS, costs, experiment.batch, options)
+    network = build_lenet5, (len(experiment.emotions),), LOSS
+    utils.say_how_long(*network, costs, experiment.batch, options)
     function = train_published if experiment.protocol == "published" else train_steps
     tasks = [functools.partial(task, *what) for what in todo]
-    for number, (weights, history) in utils.run_tasks(function, tasks, "training classifiers", options,
-                                                      costs):
+    done = utils.run_tasks(function, tasks, "training classifiers", options, costs)
+    for number, (weights, history) in done:
         *where, made_from = todo[number]
         utils.save_weights(classifier_file(experiment, *where), made_from, weights, history=history)
 
 
 def draw(experiment):
-    """learning-curves.png: loss and accuracy against optimiser steps; of runs of one length their mean
-    and a band from the 10th to the 90th percentile."""
+    """learning-curves.png: loss and accuracy against optimiser steps; of runs of one length their
+    mean and a band from the 10th to the 90th percentile."""
     published = experiment.protocol == "published"
     figure, both = utils.new_figure(9, 3.4, ncols=2)
     for k, arm in enumerate(arms_of(experiment, "classifier")):
@@ -242,8 +256,8 @@ def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
     parser.add_argument("--arms", type=arm_list, metavar="X,Y", help="which, separated by commas "
-                        "(default: one for each method that augment.py ran); none is always trained, "
-                        "since every gain is a gain over it")
+                        "(default: one for each method that augment.py ran); none is always "
+                        "trained, since every gain is a gain over it")
     parser.add_argument("--redo", type=lambda text: text.split(","), default=[], metavar="X,Y",
                         help="remove these arms' classifiers in all runs and train them anew")
     return parser.parse_args()

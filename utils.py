@@ -1,5 +1,5 @@
-"""The lowest floor, on which all stages stand: errors, files that are whole or not there, the training
-loop, worker processes, figures, the command line.
+"""The lowest floor, on which all stages stand: errors, files that are whole or not there, the
+training loop, worker processes, figures, the command line.
 
 Read the four scripts first and come here when one of them calls something you want to look up.
 """
@@ -33,8 +33,6 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent
-WORKER_FILES = ("utils.py", "train_cae.py", "augment.py", "train_classifier.py", "data/faces.py",
-                "data/experiment.py", "data/standin.py")  # what a Dask worker needs of ours
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#7F7F7F",
            "#5D3A9B", "#994F00")  # Okabe and Ito's, for the colour-blind, without yellow
 MARKERS = "osD^vP*Xh<"
@@ -181,15 +179,15 @@ def demand(artifacts, command):
 def environment():
     """What the numbers depend on beside code and settings: versions, commit, processor."""
     packages = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn", "scipy")
+    versions = {package: importlib.metadata.version(package) for package in packages}
     commit, processor = "", platform.machine()
     with contextlib.suppress(OSError):  # no git, no Linux
-        commit = (ROOT / ".git").exists() and subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True,
-            capture_output=True).stdout.strip()
+        if (ROOT / ".git").exists():
+            commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True,
+                                    capture_output=True).stdout.strip()
         processor = re.search(r"model name\s*: (.*)|$", Path("/proc/cpuinfo").read_text())[1]
-    return {"python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in packages},
-            "commit": commit or "unknown", "processor": processor or platform.machine()}
+    return {"python": platform.python_version(), **versions, "commit": commit or "unknown",
+            "processor": processor or platform.machine()}
 
 
 device = "cpu"  # "gpu" by --device
@@ -204,7 +202,7 @@ def tensorflow():
     """
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1",
                    "KERAS_BACKEND": "tensorflow"}
-    # Two packages that Keras wraps, and collecting garbage, take half of the import's seven seconds.
+    # Collecting garbage, and two packages that Keras wraps, are half of the import's seven seconds.
     unused = {"sklearn", "matplotlib"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(unused))
     gc.disable()
@@ -234,8 +232,8 @@ def tensorflow():
 
 
 class Trainer(NamedTuple):
-    """A network and its two traced functions of (x, y, rows int32 (steps, batch)), which return sums
-    over those rows: of the loss, and of right answers where the loss is cross-entropy."""
+    """A network and its traced functions of (x, y, rows int32 (steps, batch)): they return sums
+    over the rows, of the loss and, where it is cross-entropy, of right answers."""
 
     model: object
     adam: object
@@ -281,25 +279,24 @@ def trainer(build, arguments, loss):
         targets = tf.TensorSpec((None,), tf.int32) if labelled else images
         return tf.function(over, (images, targets, tf.TensorSpec((None, None), tf.int32)))
 
-    return Trainer(model, adam, [variable.numpy() for variable in adam.variables], traced(True),
-                   traced(False))
+    fresh = [variable.numpy() for variable in adam.variables]
+    return Trainer(model, adam, fresh, traced(True), traced(False))
 
 
 def in_batches(function, x, y, rows, batch):
     """(mean loss, share right) of a traced function over rows in batches, the last one shorter."""
     rows = np.asarray(rows, np.int32)
     whole = len(rows) // batch * batch
-    sums = [function(x, y, part) for part in (rows[:whole].reshape(-1, batch), rows[None, whole:])
-            if part.size]
-    return np.sum(sums, axis=0) / len(rows)
+    parts = rows[:whole].reshape(-1, batch), rows[None, whole:]
+    return np.sum([function(x, y, part) for part in parts if part.size], axis=0) / len(rows)
 
 
 def fit(trained, start, x, y, rounds, batch):
     """Train from the weights `start` with Adam (Keras' defaults, which are the paper's).
 
-    trained: a `Trainer`; x, y: float32 or, for labels, int32 arrays; rounds: for each round the rows
-    of x it goes through. Yields (mean loss, share right) after each round, when the weights are
-    those of trained.model: callers stop, average or keep them.
+    trained: a `Trainer`; x, y: float32 or, for labels, int32 arrays; rounds: for each the rows of x
+    in it. Yields (mean loss, share right) after each round, when the weights are those of
+    trained.model: callers stop, average or keep them.
     """
     tf = tensorflow()
     trained.model.set_weights(start)
@@ -350,14 +347,15 @@ def say_how_long(build, arguments, loss, steps, batch, options):
 def run_tasks(function, tasks, label, options, costs=None):
     """Yield (number of the task, function(**task())) as they end, in worker processes.
 
-    tasks: functions that make the arguments when their turn comes, so that memory holds few of them.
+    tasks: functions that make the arguments when their turn comes: memory holds few of them.
     options: jobs, how many processes; dask, a scheduler's address to use instead; device. costs:
     what each task takes, in any unit, for the estimate of what is left. label: "" for no progress.
     """
     with contextlib.ExitStack() as stack:
         if options.dask and tasks:
             client = stack.enter_context(dask_client(options.dask))
-            results = spread(function, tasks, client.get_executor(), sum(client.nthreads().values()))
+            workers = sum(client.nthreads().values())
+            results = spread(function, tasks, client.get_executor(), workers)
         elif options.jobs == 1 or options.device == "gpu":
             global device
             device = options.device
@@ -371,8 +369,8 @@ def run_tasks(function, tasks, label, options, costs=None):
 def local_pool(jobs):
     # When we are interrupted Python's tracker of resources tidies up; it need not say so.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
-    return futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), end_with,
-                                       (os.getpid(),))
+    context = multiprocessing.get_context("spawn")
+    return futures.ProcessPoolExecutor(jobs, context, end_with, (os.getpid(),))
 
 
 def spread(function, tasks, pool, workers):
@@ -387,8 +385,8 @@ def spread(function, tasks, pool, workers):
             try:
                 yield waiting.pop(future), future.result()
             except futures.BrokenExecutor:
-                raise Problem("a worker process was ended from outside, for lack of memory perhaps; "
-                              "run the same command again, with fewer --jobs") from None
+                raise Problem("a worker process was ended from outside, for lack of memory "
+                              "perhaps; run the same command again, with fewer --jobs") from None
 
 
 one_at_a_time = threading.Lock()  # threads of a Dask worker would train the same variables
@@ -414,7 +412,7 @@ def end_with(parent):
 
 @contextlib.contextmanager
 def dask_client(address):
-    """A client of the scheduler at the address, whose workers get our files and have our versions."""
+    """A client of the scheduler there, whose workers get our files and have our versions."""
     try:
         from distributed import Client
     except ImportError:
@@ -422,15 +420,15 @@ def dask_client(address):
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
-        raise Problem(f"--dask {shown(address)}: no scheduler answers there ({shown(error)}); start "
-                      f"one with `dask scheduler`") from error
+        raise Problem(f"--dask {shown(address)}: no scheduler answers there ({shown(error)}); "
+                      f"start one with `dask scheduler`") from error
     warnings.filterwarnings("ignore", message="Sending large graph")  # faces are what is sent
     with client, tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "scripts.zip"
         with zipfile.ZipFile(archive, "w") as packed:
             packed.writestr("data/__init__.py", "")  # a worker may have a folder of that name
-            for file in WORKER_FILES:
-                packed.write(ROOT / file, file)
+            for file in (*ROOT.glob("*.py"), *ROOT.glob("data/*.py")):
+                packed.write(file, file.relative_to(ROOT))
         client.upload_file(str(archive))
         if not client.nthreads():
             raise Problem(f"--dask {shown(address)}: the scheduler has no workers; start some with "
@@ -446,12 +444,13 @@ def dask_client(address):
 
 def with_progress(results, label, costs):
     """Pass on (number, result) and show how far they are: a bar, or lines if not on a terminal."""
-    from rich import progress
+    from rich.progress import Progress, TimeElapsedColumn
 
     began = printed = time.monotonic()
     done, total, terminal = 0, sum(costs), sys.stdout.isatty()
-    columns = (*progress.Progress.get_default_columns(), progress.TimeElapsedColumn())
-    with progress.Progress(*columns, disable=not (terminal and label), speed_estimate_period=600) as bar:
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    hidden = not (terminal and label)
+    with Progress(*columns, disable=hidden, speed_estimate_period=600) as bar:
         shown_task = bar.add_task(label, total=total)
         for count, (number, result) in enumerate(results, 1):
             done += costs[number]
@@ -486,11 +485,12 @@ def save_figure(figure, path, label="", stand_in=False):
     """Write PNG and PDF under a line that says what it shows, and large that faces are drawn."""
     import matplotlib.pyplot as plt
 
+    style = {"fontsize": 8, "color": "#555555"}
     if stand_in:
-        figure.suptitle("DRAWN STAND-IN FACES, NOT JAFFE", x=0.01, ha="left", fontsize=13,
-                        fontweight="bold", color="#B3400A")
-    elif label:
-        figure.suptitle(label, x=0.01, ha="left", fontsize=8, color="#555555")
+        label = "DRAWN STAND-IN FACES, NOT JAFFE"
+        style = {"fontsize": 13, "fontweight": "bold", "color": "#B3400A"}
+    if label:
+        figure.suptitle(label, x=0.01, ha="left", **style)
     for suffix, metadata in ((".png", {}), (".pdf", {"CreationDate": None})):
         stream = io.BytesIO()
         figure.savefig(stream, format=suffix[1:], metadata=metadata)
@@ -530,8 +530,8 @@ def run_script(main):
     except (Problem, OSError) as error:
         said = str(error)
         if isinstance(error, OSError):
-            said = f"{shown(error.filename or '')}: {error.strerror or shown(error)}; put it right " \
-                   f"and run the same command again"
+            said = f"{shown(error.filename or 'failed')}: {error.strerror or shown(error)}; put " \
+                f"it right and run the same command again"
         print(f"{name}: {said}", file=sys.stderr, flush=True)
         if multiprocessing.active_children():
             os._exit(2)  # they end with us; Python would wait until their work is done
@@ -539,7 +539,7 @@ def run_script(main):
 
 
 def parser(docstring, workers=True):
-    """An argument parser whose --help is the script's docstring, with what several scripts share."""
+    """An argument parser whose --help is the docstring, with the options that scripts share."""
     result = argparse.ArgumentParser(description=docstring, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
 
@@ -553,8 +553,8 @@ def parser(docstring, workers=True):
         result.add_argument("--jobs", type=whole(1), default=joblib.cpu_count(), metavar="N",
                             help="worker processes (default: one per core, here %(default)s); the "
                             "numbers do not depend on it")
-        result.add_argument("--dask", metavar="ADDRESS", help="use the workers of the Dask scheduler "
-                            "there, such as tcp://host:8786")
+        result.add_argument("--dask", metavar="ADDRESS", help="use the workers of the Dask "
+                            "scheduler there, such as tcp://host:8786")
         result.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one "
                             "process that may use a GPU, whose numbers are a little different")
     return result

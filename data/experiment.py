@@ -84,35 +84,37 @@ class Experiment:
     protocol: str = setting("published", tuple(PROTOCOLS), "; ".join(
         f"{name}: {text}" for name, text in PROTOCOLS.items()) + " (default: published)")
     crop: str = setting("", BOX, "the square that holds the face: X,Y,SIDE in pixels; square: the "
-                        "largest centred one; none: the whole image (default: a CSV's own x,y,side; "
-                        "JAFFE's 50,65,161 for JAFFE and the stand-in; else square)")
-    subject: str = setting("", regular_expression, "a regular expression that finds the person in a "
-                           r"file's name, such as '(S\d+)_' for CK+")
-    runs: int = setting(5, whole(1, 1000), "default: 5 for published and given, 10 for holdout, one per "
-                        "person for loso, one per fold for kfold; the only setting that may grow")
+                        "largest centred one; none: the whole image (default: a CSV's own "
+                        "x,y,side; JAFFE's 50,65,161 for JAFFE and the stand-in; else square)")
+    subject: str = setting("", regular_expression, "a regular expression that finds the person in "
+                           r"a file's name, such as '(S\d+)_' for CK+")
+    runs: int = setting(5, whole(1, 1000), "default: 5 for published and given, 10 for holdout, a "
+                        "run per person for loso, per fold for kfold; this setting may grow")
     seed: int = setting(0, whole(0), "of everything drawn at random (default: 0)")
     repeats: int = setting(3, whole(1, 10), "classifiers for each run and arm, which differ in "
                            "initialisation and whose accuracies are averaged (default: 3)")
     folds: int = setting(0, whole(2, 100), "kfold: how many (default: 5)")
-    align: str = setting("none", ("mean", "none"), "mean: register each face to the mean of the run's "
-                         "training faces (default: none for published, else mean)")
+    align: str = setting("none", ("mean", "none"), "mean: register each face to the mean of the "
+                         "run's training faces (default: none for published, else mean)")
     batch: int = setting(4, whole(1, 10_000), "faces in a batch (default: 4, the paper's)")
     latent: int = setting(32, whole(1, 4096), "latent dimensions (default: 32, the paper's)")
     cae_epochs: int = setting(80, whole(1), "default: 80, the paper's; fewer for over 1,000 faces")
-    pair_epochs: int = setting(8, whole(1), "epochs for an emotion pair (default: 8, chosen on inner "
-                               "splits of JAFFE's training faces); fewer where all pairs would take over "
-                               "four times the steps of the one CAE")
-    theta: float = setting(0.5, number, "weight of the first face of interpolate's pairs (default: 0.5, "
-                           "the paper's)")
-    max_synthetic: int = setting(10_000, whole(1), "the most faces that a method makes; of more so many "
-                                 "are drawn (default: 10000; JAFFE's most are 1,981)")
-    classifier_epochs: int = setting(80, whole(1), "published: at most so many (default: 80, the paper's)")
-    patience: int = setting(5, whole(0), "published: epochs without a lower validation loss before the "
-                            "classifier stops, 0 for never (default: 5, the paper's)")
+    pair_epochs: int = setting(8, whole(1), "epochs for an emotion pair (default: 8, chosen on "
+                               "inner splits of JAFFE's training faces); fewer where all pairs "
+                               "would take over four times the steps of the one CAE")
+    theta: float = setting(0.5, number, "weight of the first face of interpolate's pairs (default: "
+                           "0.5, the paper's)")
+    max_synthetic: int = setting(10_000, whole(1), "the most faces that a method makes; of more so "
+                                 "many are drawn (default: 10000; JAFFE's most are 1,981)")
+    classifier_epochs: int = setting(80, whole(1), "published: at most so many (default: 80, the "
+                                     "paper's)")
+    patience: int = setting(5, whole(0), "published: epochs without a lower validation loss before "
+                            "the classifier stops, 0 for never (default: 5, the paper's)")
     steps: int = setting(0, hundreds, "other protocols: optimiser steps of each classifier, whole "
                          "hundreds (default: 8000, and at least 20 epochs of the real faces)")
-    keep: str = setting("last", ("average", "last"), "the classifier's weights: the mean over the second "
-                        "half of the steps, or the last (default: last for published, else average)")
+    keep: str = setting("last", ("average", "last"), "the classifier's weights: the mean over the "
+                        "second half of the steps, or the last ones (default: last for published, "
+                        "else average)")
 
     @property
     def file(self):
@@ -130,6 +132,18 @@ class Experiment:
         """The folder as one would type it here, quoted for the shell."""
         relative = os.path.relpath(self.folder)
         return shlex.quote(shown(self.folder if relative.startswith("..") else relative))
+
+    @property
+    def one_split(self):
+        """Whether all runs have the same training and test faces."""
+        return self.protocol in ("published", "given")
+
+    @property
+    def changes(self):
+        """What changed since it began and can change its numbers: sentences."""
+        return [f"{key} was {shown(self.environment.get(key))} when the experiment began and is "
+                f"{value} now" for key, value in utils.environment().items()
+                if self.environment.get(key) != value]
 
     def __str__(self):
         name = "drawn stand-in faces, not JAFFE" if self.stand_in else shown(self.dataset)
@@ -163,27 +177,21 @@ def read_experiment(folder):
 
 
 def open_experiment(folder):
-    """The experiment in a folder, or the default one; what changed since it began is said on stderr."""
+    """The experiment in a folder, or the default one; says what changed since it began."""
     name = "standin" if data.default_data().name == "standin" else "jaffe"
     experiment = read_experiment(folder or utils.ROOT / "results" / f"{name}-published")
-    for note in changes(experiment):
+    for note in experiment.changes:
         utils.warn(note)
     return experiment
-
-
-def changes(experiment):
-    """What changed since the experiment began and can change its numbers: sentences."""
-    began = experiment.environment
-    return [f"{key} was {shown(began.get(key))} when the experiment began and is {value} now"
-            for key, value in utils.environment().items() if began.get(key) != value]
 
 
 # ------------------------------------------------------------------------------------- beginning
 def begin(folder, path, results, given):
     """(`Experiment`, all its `Faces`): a new one, or one that is there gone on with.
 
-    folder: its folder, or None; path: of the faces, or None for where they were, JAFFE or the stand-in;
-    given: settings asked for, by name. Raises `Problem` where they contradict what is there.
+    folder: its folder, or None; path: of the faces, or None for where they were, JAFFE or the
+    stand-in; given: settings asked for, by name. Raises `Problem` where they contradict what is
+    there.
     """
     experiment = read_experiment(folder) if folder else None
     path = Path(path or (experiment.data if experiment else data.default_data()))
@@ -197,13 +205,13 @@ def begin(folder, path, results, given):
         utils.warn(note)
     experiment = experiment or the_same(new_experiment(data_set, path, results, given))
     if experiment.fingerprint != data.fingerprint(data_set.faces):
-        raise Problem(f"{experiment.path}: began with other faces than those of {shown(path)}; restore "
-                      f"them, or give --results another folder")
+        raise Problem(f"{experiment.path}: began with other faces than those of {shown(path)}; "
+                      f"restore them, or give --results another folder")
     for name, value in given.items():
         began = getattr(experiment, name)
         if value != began and name != "runs":
-            raise Problem(f"{experiment.path}: began with {name.replace('_', ' ')} {began}, now {value} "
-                          f"is asked for; leave the option out, or begin another experiment")
+            raise Problem(f"{experiment.path}: began with {name.replace('_', ' ')} {began}, now "
+                          f"{value} is asked for; leave it out, or begin another experiment")
     runs = max(experiment.runs, min(given.get("runs", 0), most_runs(data_set.faces, experiment)))
     experiment = replace(experiment, runs=runs, data=str(path.resolve()))
     for run in range(runs):  # splits that cannot be made are refused before anything is written
@@ -215,7 +223,7 @@ def begin(folder, path, results, given):
             return begin(experiment.folder, path, results, given)
     elif experiment != read_experiment(experiment.folder):
         utils.write_text(experiment.file, experiment.as_json())
-    for note in changes(experiment):
+    for note in experiment.changes:
         utils.warn(note)
     return experiment, data_set.faces
 
@@ -227,13 +235,13 @@ def new_experiment(data_set, path, results, given):
         protocol, ("classifier_epochs", "patience", "folds"))
     for name in useless:
         if name in given:
-            raise Problem(f"--{name.replace('_', '-')} has no effect in the protocol {protocol}; leave "
-                          f"it out")
+            raise Problem(f"--{name.replace('_', '-')} has no effect in the protocol {protocol}; "
+                          f"leave it out")
     people, training = len(set(faces.subjects.tolist()) - {""}), 0.8 * len(faces.names)
     # A thousand faces take the paper's 80 epochs, more of them as many steps.
     settings = {"protocol": protocol, "crop": data_set.crop,
                 "cae_epochs": max(1, min(80, int(80 * 1000 / training)))}
-    if protocol != "published":  # by then all arms have levelled off; at least 20 epochs of the real faces
+    if protocol != "published":  # all arms have levelled off by then
         steps = max(8000, math.ceil(20 * training / given.get("batch", 4) / 100) * 100)
         runs = {"given": 5, "holdout": 10, "loso": max(1, people), "kfold": given.get("folds", 5)}
         settings |= {"align": "mean", "keep": "average", "classifier_epochs": 0, "patience": 0,
@@ -277,8 +285,8 @@ def make_split(faces, experiment, run):
     rows, protocol, seed = np.arange(len(faces.names)), experiment.protocol, experiment.seed
     people = np.unique(faces.subjects)
     if protocol in ("loso", "kfold") and (len(people) < 3 or "" in people):
-        raise Problem(f"{protocol} needs to know who is who, of three people or more; give --subject "
-                      f"PATTERN, or a CSV with a column subject")
+        raise Problem(f"{protocol} needs to know who is who, of three people or more; give "
+                      f"--subject PATTERN, or a CSV with a column subject")
     try:
         if protocol in ("published", "holdout"):  # the paper's random_state is 42
             state = 42 if protocol == "published" else int(
@@ -298,15 +306,16 @@ def make_split(faces, experiment, run):
             if not len(train) or not len(test):
                 raise ValueError("they bring no split of their own")
     except ValueError as error:
-        counts = collections.Counter(map(shown, faces.emotions.tolist()))
-        raise Problem(f"these faces ({listed((f'{key} {n}' for key, n in sorted(counts.items())), 8)}) "
-                      f"cannot be split for {protocol}: {shown(error)}; add faces or choose another "
+        counts = sorted(collections.Counter(map(shown, faces.emotions.tolist())).items())
+        raise Problem(f"these faces ({listed((f'{key} {n}' for key, n in counts), 8)}) cannot be "
+                      f"split for {protocol}: {shown(error)}; add faces or choose another "
                       f"--protocol") from error
     counts = collections.Counter(faces.emotions[train].tolist())
     for emotion in experiment.emotions:
         if counts[emotion] < 2:
-            raise Problem(f"run {run} of {protocol} has {counts[emotion]} training faces of emotion "
-                          f"{shown(emotion)}, two are needed; add faces or choose another --protocol")
+            raise Problem(f"run {run} of {protocol} has {counts[emotion]} training faces of "
+                          f"emotion {shown(emotion)}, two are needed; add faces or choose another "
+                          f"--protocol")
     return train, test
 
 
@@ -319,20 +328,24 @@ def split_made_from(experiment):
 
 
 def write_splits(experiment, faces, options):
-    """split.npz for every run that has none: its rows, and how its training faces are registered."""
+    """split.npz for every run that has none: rows, and how its training faces are registered."""
     todo = [run for run in range(experiment.runs)
             if not utils.finished(split_file(experiment, run), split_made_from(experiment))]
-    splits = [make_split(faces, experiment, run) for run in todo]
+    splits = [(run, *make_split(faces, experiment, run)) for run in todo]
+    alike = [splits] if experiment.one_split and splits else [[split] for split in splits]
+
+    def task(train):
+        return {"small": data.patches(faces.pictures[train])}
+
     if experiment.align == "none":
-        found = enumerate((np.zeros((len(train), 4)), np.zeros(0)) for train, _ in splits)
+        found = enumerate([(np.zeros((len(group[0][1]), 4)), np.zeros(0)) for group in alike])
     else:
-        found = utils.run_tasks(data.register, [
-            functools.partial(lambda rows: {"small": data.patches(faces.pictures[rows])}, train)
-            for train, _ in splits], "registering faces", options)
+        tasks = [functools.partial(task, group[0][1]) for group in alike]
+        found = utils.run_tasks(data.register, tasks, "registering faces", options)
     for number, (movements, mean) in found:
-        train, test = splits[number]
-        utils.save_arrays(split_file(experiment, todo[number]), split_made_from(experiment),
-                          train=train, test=test, movements=movements, mean=mean)
+        for run, train, test in alike[number]:
+            utils.save_arrays(split_file(experiment, run), split_made_from(experiment),
+                              train=train, test=test, movements=movements, mean=mean)
 
 
 def read_split(experiment, faces, run):
@@ -352,13 +365,14 @@ def experiment_faces(experiment):
     """All faces of an experiment, as it began with them. Raises `Problem` if they have changed."""
     faces = data.load_faces(experiment.data, experiment.crop, experiment.subject).faces
     if data.fingerprint(faces) != experiment.fingerprint:
-        raise Problem(f"{shown(experiment.data)}: other faces than {experiment.path} began with; restore "
-                      f"them, or begin another experiment with train_cae.py --results")
+        raise Problem(f"{shown(experiment.data)}: other faces than {experiment.path} began with; "
+                      f"restore them, or begin another experiment with train_cae.py --results")
     return faces
 
 
 def as_seen(faces, movements):
-    """The faces with images float32 (n, 48, 48, 1) in [0, 1], moved where movements (n, 4) are not 0."""
+    """The faces with images float32 (n, 48, 48, 1) in [0, 1], moved by those movements (n, 4) that
+    are not 0."""
     images = faces.images.copy()
     for row in np.flatnonzero(movements.any(1)):
         images[row] = data.moved(faces.pictures[row], movements[row])
@@ -366,8 +380,8 @@ def as_seen(faces, movements):
 
 
 def training_faces(experiment, faces):
-    """A function of a run's number: the `Faces` it may learn from, registered; no test face is among
-    them."""
+    """A function of a run's number: the `Faces` that it may learn from, registered; no test face is
+    among them."""
 
     @functools.lru_cache(maxsize=2)
     def of_run(run):

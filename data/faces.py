@@ -1,7 +1,7 @@
 """From files to arrays: layouts, framing, registration.
 
-`load_faces` tells in what layout the faces lie, cuts each to its box and scales it to 48 x 48. `register`
-finds how to shift, turn and scale faces onto their own mean, `moved` does it.
+`load_faces` tells in what layout the faces lie, cuts each to its box and scales it to 48 x 48.
+`register` finds how to shift, turn and scale faces onto their own mean, `moved` does it.
 """
 
 import collections
@@ -35,12 +35,13 @@ JAFFE_BOX = "50,65,161"  # x, y, side in pixels: where the paper's Haar cascade 
 JAFFE_MD5 = "fe13f3302eb9968ef04367456f665436"
 JAFFE_NAME = re.compile(r"([\w-]+)\.(AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?\.\w+", re.IGNORECASE)
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # its labels 0 to 6
-PARTS = dict.fromkeys(("train", "training", "val", "valid", "validation", "publictest"), "train") | \
-    dict.fromkeys(("test", "testing", "privatetest"), "test")
+PARTS = {"train": "train", "training": "train", "val": "train", "valid": "train",
+         "validation": "train", "publictest": "train", "test": "test", "testing": "test",
+         "privatetest": "test"}  # the words for the two parts of a split
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # which Pillow reads by itself
 SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".gif"}
 MAX_BYTES = 64 * 2**20  # of one image
-LAYOUTS = "give --data a folder or zip with JAFFE's names (KA.AN1.39.tiff), with EMOTION/file, or with " \
+LAYOUTS = "give --data a folder or zip with JAFFE's names (KA.AN1.39.tiff), EMOTION/file, or " \
     "train/EMOTION/file and test/EMOTION/file, or a CSV with the columns " \
     "file,emotion[,subject,split,x,y,side] or emotion,pixels,Usage"
 
@@ -75,7 +76,7 @@ class DataSet(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A face before it is read: `read` gives its bytes, or an image; `place` names it to the user."""
+    """A face before it is read: `read` gives bytes, or an image; `place` names it to the user."""
 
     name: str
     subject: str
@@ -96,8 +97,8 @@ def default_data():
 def load_faces(path, crop="", subject=""):
     """Read all faces at `path` as a `DataSet`, in the order of their file names.
 
-    crop: "X,Y,SIDE" in pixels, "square" (the largest centred one), "none" (the whole image) or "": a
-    manifest's own boxes, JAFFE's for JAFFE and the stand-in, else "square". subject: a regular
+    crop: "X,Y,SIDE" in pixels, "square" (the largest centred one), "none" (the whole image) or "":
+    a manifest's own boxes, JAFFE's for JAFFE and the stand-in, else "square". subject: a regular
     expression that finds the person in a file's name. Raises `Problem` for what cannot be read.
     """
     path = Path(path)
@@ -264,7 +265,7 @@ def csv_entries(path):
 def pixel_entry(row, number, path, place):
     """A row of FER2013's CSV: a digit and 48 * 48 greys."""
     if not re.fullmatch("[0-6]", row["emotion"]):
-        raise Problem(f"{shown(place)}: emotion {shown(row['emotion'])} is none of 0 to 6; correct it")
+        raise Problem(f"{shown(place)}: emotion {shown(row['emotion'])} is none of 0 to 6")
     try:
         greys = np.frombuffer(bytes(map(int, row["pixels"].split())), np.uint8).reshape(SIDE, SIDE)
     except ValueError:
@@ -353,9 +354,11 @@ def framed(entry, grey, crop):
 
 def oddities(faces, sizes, crop):
     """What a reader of the results has to know. Raises `Problem` if there is nothing to compare."""
-    emotions, people = (collections.Counter(texts.tolist()) for texts in (faces.emotions, faces.subjects))
+    emotions = collections.Counter(faces.emotions.tolist())
+    people = collections.Counter(faces.subjects.tolist())
     if len(emotions) < 2:
-        raise Problem(f"all faces show {shown(*emotions)}; a classifier needs at least two emotions")
+        raise Problem(f"all faces show {shown(*emotions)}; a classifier needs at least two "
+                      f"emotions")
     for name, emotion in zip(faces.names, faces.emotions):
         if emotions[emotion] == 1:
             raise Problem(f"{shown(name)}: the only face of emotion {shown(emotion)}; correct the "
@@ -374,16 +377,17 @@ def oddities(faces, sizes, crop):
     if same:
         notes.append(f"the same pixels, A LEAK if on two sides of a split: {listed(same, 3)}")
     if people[""]:
-        notes.append("it is not known who is who, so the same people may be on both sides of a split")
+        notes.append("it is not known who is who: the same people may be on both sides of a split")
     else:
         posed = set(zip(faces.subjects, faces.emotions))
         missing = [f"{shown(who)} {shown(what)}" for who in people for what in emotions
                    if (who, what) not in posed]
         if missing:
             notes.append(f"no face of this person with this emotion: {listed(missing, 8)}")
-    both = set.intersection(*(set(faces.subjects[faces.parts == part]) for part in ("train", "test")))
-    if both - {""}:
-        notes.append(f"on both sides of the data's own split: {listed(map(shown, sorted(both)), 3)}")
+    both = {who for who in people if who and len(set(faces.parts[faces.subjects == who])) > 1}
+    if both:
+        both = listed(map(shown, sorted(both)), 3)
+        notes.append(f"on both sides of the data's own split: {both}")
     return notes
 
 
@@ -397,7 +401,7 @@ def fingerprint(faces):
 BOX_SIDE = 161
 PATCH = 128  # the side of the small pictures that are compared
 PITCH = PATCH / (1 + 2 * MARGIN)  # how much of it the box takes
-SCALES = np.array([8, 8, 0.08, 0.08])  # shift x and y in pixels, angle in rad, log zoom: one unit each
+SCALES = np.array([8, 8, 0.08, 0.08])  # units of shift x and y in pixels, angle in rad, log zoom
 PENALTY = 0.1  # of a unit, beside faces of norm 1
 LIMITS = np.array([12, 12, 0.2, math.log(1.25)])  # beyond these a registration is not believed
 BLUR = 2.2  # pixels, standard deviation
@@ -422,15 +426,16 @@ def blurred(patch):
 
 
 def values_at(units, *arrays):
-    """What 48 x 48 pixels see of each array (128, 128) under a movement, (2304,) each, and where they
-    lie: rows and columns from the middle, before the shift."""
+    """What 48 x 48 pixels see of each array (128, 128) under a movement, (2304,) each, and where
+    they lie: rows and columns from the middle, before the shift."""
     from scipy import ndimage
 
     x, y, angle, zoom = units * SCALES
     turn = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
     turned = np.exp(zoom) * np.array(turn) @ GRID * PITCH / SIDE
     places = turned + np.array([[y], [x]]) * PITCH / BOX_SIDE + (PATCH - 1) / 2
-    return *(ndimage.map_coordinates(array, places, order=1, mode="nearest") for array in arrays), turned
+    seen = [ndimage.map_coordinates(array, places, order=1, mode="nearest") for array in arrays]
+    return *seen, turned
 
 
 def normed(values):
@@ -443,8 +448,8 @@ def normed(values):
 def movement(grey, target, accuracy=1e-3):
     """float64 (4,): the shift x and y, angle and log zoom that bring a blurred patch onto `target`.
 
-    target: (2304,), `normed`; accuracy: when to stop, in SCALES. The four are zero where the best ones
-    lie outside LIMITS.
+    target: (2304,), `normed`; accuracy: when to stop, in SCALES. The four are zero where the best
+    ones lie outside LIMITS.
     """
     from scipy.optimize import least_squares
 
@@ -458,7 +463,8 @@ def movement(grey, target, accuracy=1e-3):
         values, by_row, by_column, (rows, columns) = values_at(units, grey, down, right)
         face, norm = normed(values)
         changes = np.stack([by_column * PITCH / BOX_SIDE, by_row * PITCH / BOX_SIDE,
-                            by_row * columns - by_column * rows, by_row * rows + by_column * columns])
+                            by_row * columns - by_column * rows,
+                            by_row * rows + by_column * columns])
         changes -= changes.mean(1, keepdims=True)
         changes = (changes - np.outer(changes @ face, face)) / norm  # what `normed` makes of them
         return np.concatenate([(changes * SCALES[:, None] * WINDOW).T, PENALTY * np.eye(4)])
@@ -471,14 +477,14 @@ def movement(grey, target, accuracy=1e-3):
 def register(small):
     """(movements float64 (n, 4), mean float32 (2304,)) of patches uint8 (n, 128, 128).
 
-    Two rounds, each starting at the boxes: onto the mean of the faces under them, then onto the mean
-    of the moved ones, which is returned. The mean is that of at most 1,000 faces.
+    Two rounds, each starting at the boxes: onto the mean of the faces under them, then onto the
+    mean of the moved ones, which is returned. The mean is that of at most 1,000 faces.
     """
     few = [blurred(patch) for patch in small[:: len(small) // 1000 + 1]]
     where = np.zeros((len(few), 4))
     for rough in (True, False):
-        mean = np.mean([normed(values_at(units, grey)[0])[0] for units, grey in zip(where, few)], axis=0)
-        mean = normed(mean)[0]
+        each = [normed(values_at(units, grey)[0])[0] for units, grey in zip(where, few)]
+        mean, _ = normed(np.mean(each, axis=0))
         if rough:
             where = [movement(grey, mean, accuracy=1e-2) / SCALES for grey in few]
     return np.stack([movement(blurred(patch), mean) for patch in small]), mean.astype(np.float32)
