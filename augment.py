@@ -27,6 +27,7 @@ import numpy as np
 
 import utils
 from data.experiment import experiment_faces, open_experiment, split_file, training_faces
+from data.faces import as_input
 from train_cae import build_cae, cae_file, cae_made_from, emotion_pairs
 from utils import shown
 
@@ -52,8 +53,9 @@ class Tools(NamedTuple):
 
 
 # --------------------------------------------------------------------- which faces become which
-# A plan says which emotions are made, str (n,), of which rows, int (n, k). A method and its
-# controls share one, so that they make the same number of faces of each emotion.
+# Plans and methods get the training faces with images float32 (n, 48, 48, 1) in [0, 1]. A plan
+# says which emotions are made, str (n,), of which rows, int (n, k). A method and its controls share
+# one, so that they make the same number of faces of each emotion.
 def same_emotion_pairs(faces, tools):
     """Every unordered pair (a, b) of faces of one emotion, emotion by emotion.
 
@@ -261,7 +263,9 @@ def why_not(faces):
 
 # ------------------------------------------------------------------------------------- the stage
 def augment(method, faces, latent, weights, theta, most, seed):
-    """The `Synthetic` faces of a method. weights: of CAEs, {pair of emotions or () for the one}."""
+    """The `Synthetic` faces of a method. faces: `Faces`; weights: of CAEs, {pair of emotions or ()
+    for the one}."""
+    faces = faces._replace(images=as_input(faces.images))
     settings, encode, decode = {"batch_size": 64, "verbose": 0}, None, None
     model = build_cae(latent) if weights else None
     if () in weights:
@@ -348,24 +352,24 @@ def draw(experiment, faces):
     """synthetic.png: for each method, faces of run 0 (framed) beside their parents."""
     files = {name: synthetic_file(experiment, 0, name) for name in METHODS}
     files = {name: file for name, file in files.items() if file.exists()}
-    figure, grid = utils.new_figure(10, 1.15 * len(files) + 0.4, nrows=len(files), ncols=12,
+    figure, grid = utils.new_figure(11, 1.15 * len(files) + 0.4, nrows=len(files), ncols=14,
                                     squeeze=False)
     for row, (method, file) in zip(grid, files.items()):
         made, cells = Synthetic(*utils.load_arrays(file, *Synthetic._fields)), []
+        used = min(3, int((made.weights != 0).sum(1).max()))
+        count = len(row) // (used + 1)
         order = np.argsort(made.emotions, kind="stable")  # examples of all emotions
-        for k in order[np.linspace(0, len(order) - 1, 26).astype(int)[1:-1:2]]:
-            used = [(parent, weight) for parent, weight in zip(made.parents[k], made.weights[k])
-                    if weight][:3]
-            group = [(faces.images[parent], shown(" ".join(
-                [*["minus"] * int(weight < 0), faces.subjects[parent], faces.emotions[parent]])))
-                for parent, weight in used]
-            group.append((made.images[k], shown(f"-> {made.emotions[k]}"), utils.COLOURS[5]))
-            cells += group if len(cells) + len(group) <= len(row) else []
+        for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:
+            for parent, weight in zip(made.parents[k, :used], made.weights[k]):
+                who = shown(f"{faces.subjects[parent]} {faces.emotions[parent]}")
+                cells.append((faces.images[parent] / 255, "minus " * int(weight < 0) + who))
+            cells.append((made.images[k], f"-> {shown(made.emotions[k])}", utils.COLOURS[5]))
         for axes in row[len(cells):]:
             axes.axis("off")
         for axes, cell in zip(row, cells):
             utils.show_face(axes, *cell)
-        row[0].set_ylabel(method.replace("-", "-\n", 1), fontsize=8)
+        theta = f"\ntheta {experiment.theta}" if method in ("interpolate", "blend") else ""
+        row[0].set_ylabel(method.replace("-", "-\n", 1) + theta, fontsize=8)
     experiment.save_figure(figure, "synthetic.png")
 
 

@@ -31,6 +31,7 @@ from data.experiment import (
     test_faces,
     training_faces,
 )
+from data.faces import as_input
 from train_classifier import arms_of, build_lenet5, check_classifiers, classifier_file
 from utils import Problem, listed, shown
 
@@ -109,7 +110,7 @@ def predict(experiment, faces, arms):
             guesses = []
             for repeat in range(experiment.repeats):
                 model.set_weights(utils.load_weights(classifier_file(experiment, run, arm, repeat)))
-                shares = model.predict(test.images, batch_size=256, verbose=0)
+                shares = model.predict(as_input(test.images), batch_size=256, verbose=0)
                 guesses.append(labels[shares.argmax(1)])
                 rows = zip(test.names, test.subjects, test.emotions, guesses[-1], shares)
                 table.writerows([run, repeat, arm, *row, *(f"{p:.5f}" for p in each)]
@@ -127,9 +128,9 @@ def linear_svm(train, test, most=5000):
     from sklearn.svm import SVC
 
     rows = np.random.default_rng(0).permutation(len(train.names))[:most]
-    known, unknown = (part.images.reshape(len(part.images), -1) for part in (train, test))
     machine = make_pipeline(StandardScaler(), SVC(kernel="linear"))
-    return machine.fit(known[rows], train.emotions[rows]).predict(unknown)[None]
+    machine.fit(train.images[rows].reshape(len(rows), -1), train.emotions[rows])
+    return machine.predict(test.images.reshape(len(test.images), -1))[None]
 
 
 def evaluate(experiment):

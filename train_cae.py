@@ -30,7 +30,7 @@ from data.experiment import (
     training_faces,
     write_splits,
 )
-from data.faces import EMOTION_NAMES, SCALES, SIDE
+from data.faces import EMOTION_NAMES, SCALES, SIDE, as_input
 from utils import shown
 
 
@@ -89,25 +89,25 @@ def shuffled(count, seed, epochs):
 def train_cae(images, validation, latent, epochs, batch, seed):
     """Train a CAE to give back `images`: (weights, float32 (epochs, 2): loss and validation loss).
 
-    images, validation: float32 (n, 48, 48, 1) in [0, 1]; validation selects nothing, may be empty.
+    images, validation: uint8 (n, 48, 48); validation selects nothing and may be empty.
     """
     trainer, history = utils.trainer(build_cae, (latent,), CAE_LOSS), []
     start, orders = utils.initial_weights(trainer.model, seed), shuffled(len(images), seed, epochs)
-    for loss, _ in utils.fit(trainer, start, images, images, orders, batch):
-        seen = math.nan
-        if len(validation):
-            rows = np.arange(len(validation))
-            seen, _ = utils.in_batches(trainer.measure, validation, validation, rows, 64)
+    x, held_out = as_input(images), as_input(validation)
+    for loss, _ in utils.fit(trainer, start, x, x, orders, batch):
+        seen, rows = math.nan, np.arange(len(held_out))
+        if len(rows):
+            seen, _ = utils.in_batches(trainer.measure, held_out, held_out, rows, 64)
         history.append((loss, seen))
     return trainer.model.get_weights(), np.float32(history)
 
 
 def train_pair(start, sources, targets, latent, epochs, batch, seed):
-    """Fine-tune the CAE of weights `start` to turn each face of `sources` into that of `targets`;
-    its weights."""
+    """Fine-tune the CAE of weights `start` to turn each face of `sources` into that of `targets`,
+    uint8 (n, 48, 48) both; its weights."""
     trainer = utils.trainer(build_cae, (latent,), CAE_LOSS)
-    orders = shuffled(len(sources), seed, epochs)
-    for _ in utils.fit(trainer, start, sources, targets, orders, batch):
+    x, y, orders = as_input(sources), as_input(targets), shuffled(len(sources), seed, epochs)
+    for _ in utils.fit(trainer, start, x, y, orders, batch):
         pass
     return trainer.model.get_weights()
 
@@ -255,21 +255,21 @@ def draw_faces(experiment, faces, train):
         rows = np.flatnonzero(train.emotions == emotion)
         row[0].set_ylabel(shown(EMOTION_NAMES.get(emotion, emotion)), fontsize=8)
         for k, axes in enumerate(row):
-            utils.show_face(axes, train.images[rows[k * len(rows) // 8]])
+            utils.show_face(axes, train.images[rows[k * len(rows) // 8]] / 255)
     experiment.save_figure(figure, "faces.png")
     if experiment.align == "none":
         return
     rows, _, movements, _ = read_split(experiment, faces, 0)
-    before = faces.images[rows] / 255
+    before = faces.images[rows]
     chosen = np.argsort(-np.abs(movements / SCALES).sum(1), kind="stable")[:7]
     figure, grid = utils.new_figure(8, 2.5, nrows=2, ncols=8)
     for row, images, label in zip(grid, (before, train.images), ("before", "after")):
-        utils.show_face(row[0], images.mean(0), "mean")
+        utils.show_face(row[0], images.mean(0) / 255, "mean")
         row[0].set_ylabel(label)
         for axes, face in zip(row[1:], chosen):
             x, y, angle, zoom = movements[face]
             what = f"{x:+.0f}, {y:+.0f} px\n{math.degrees(angle):+.0f}°, {100 * zoom:+.0f} %"
-            utils.show_face(axes, images[face], what if label == "after" else "")
+            utils.show_face(axes, images[face] / 255, what if label == "after" else "")
     experiment.save_figure(figure, "registration.png")
 
 
@@ -278,7 +278,7 @@ def look(weights, images, chosen, latent):
     model = build_cae(latent)
     model.set_weights(weights)
     encoder, decoder = model.layers
-    latents = encoder.predict(images, batch_size=64, verbose=0)
+    latents = encoder.predict(as_input(images), batch_size=64, verbose=0)
     return latents, decoder.predict(latents[chosen], batch_size=64, verbose=0)
 
 
@@ -308,9 +308,9 @@ def draw_cae(experiment, train, options):
     figure, grid = utils.new_figure(8, 2.3 * len(groups) + 0.2, nrows=2 * len(groups), ncols=8)
     for k, row in enumerate(chosen):
         above, below = grid[2 * (k // 8), k % 8], grid[2 * (k // 8) + 1, k % 8]
-        error = np.mean((again[k] - train.images[row]) ** 2)
-        who = shown(f"{train.subjects[row]} {train.emotions[row]}")
-        utils.show_face(above, train.images[row], who)
+        face = as_input(train.images[row])
+        error, who = np.mean((again[k] - face) ** 2), f"{train.subjects[row]} {train.emotions[row]}"
+        utils.show_face(above, face, shown(who))
         utils.show_face(below, again[k], f"error {error:.4f}")
     for k, name in enumerate(groups):
         grid[2 * k, 0].set_ylabel(f"{name}\nface", fontsize=8)

@@ -20,7 +20,7 @@ import numpy as np
 import utils
 from augment import METHODS, method_list, synthetic_file, synthetic_made_from
 from data.experiment import experiment_faces, open_experiment, split_file, training_faces
-from data.faces import SIDE
+from data.faces import SIDE, as_input
 from utils import Problem, shown
 
 
@@ -51,14 +51,15 @@ LOSS = "sparse_categorical_crossentropy"
 LOOK = 100  # optimiser steps from one look at the weights to the next, where nothing is selected
 
 
-def train_published(images, labels, real, emotions, settings, seed):
+def train_published(real, made, labels, emotions, settings, seed):
     """As the paper trains: (weights of the last epoch, history).
 
-    images: float32 (n, 48, 48, 1), of which the first `real` are real; labels: int32 (n,);
-    settings: the experiment's. history: a row for each epoch, columns steps, loss, accuracy,
-    validation loss and accuracy.
+    real: uint8 (m, 48, 48); made: float32 (n - m, 48, 48, 1); labels: int32 (n,) of both; settings:
+    the experiment's. history: a row for each epoch, columns steps, loss, accuracy, validation loss
+    and accuracy.
     """
-    trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
+    trainer, images = utils.trainer(build_lenet5, (emotions,), LOSS), joined(real, made)
+    history = []
     train, held_out = published_split(labels)
     start = utils.initial_weights(trainer.model, seed)
     epochs = [train] * settings["classifier_epochs"]  # not reshuffled, as the paper
@@ -72,6 +73,13 @@ def train_published(images, labels, real, emotions, settings, seed):
     return trainer.model.get_weights(), np.float32(history)
 
 
+def joined(real, made):
+    """float32 (n, 48, 48, 1): the real faces first, the synthetic ones after."""
+    images = np.empty((len(real) + len(made), *made.shape[1:]), np.float32)
+    images[:len(real)], images[len(real):] = as_input(real), made
+    return images
+
+
 def published_split(labels):
     """Rows (training, validation): 25 % of all, drawn after augmentation as the paper does."""
     from sklearn.model_selection import train_test_split
@@ -80,20 +88,21 @@ def published_split(labels):
     return train_test_split(rows, test_size=0.25, random_state=42, stratify=labels)
 
 
-def train_steps(images, labels, real, emotions, settings, seed):
+def train_steps(real, made, labels, emotions, settings, seed):
     """A fixed number of steps: (weights, history), like `train_published` without validation.
 
     Kept are the last weights or the mean of those after every hundred steps of the second half
     (Izmailov et al. 2018, arXiv 1803.05407), summed as doubles. Accuracy: on the real faces, at
     most 1,000 of them.
     """
-    trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
-    looks, batch = settings["steps"] // LOOK, settings["batch"]
-    rounds = np.split(mixed_rows(real, len(images), settings["steps"], batch, seed), looks)
+    trainer, images = utils.trainer(build_lenet5, (emotions,), LOSS), joined(real, made)
+    looks, batch, history = settings["steps"] // LOOK, settings["batch"], []
+    rounds = np.split(mixed_rows(len(real), len(images), settings["steps"], batch, seed), looks)
+    shown_rows = np.arange(min(len(real), 1000))
     start = utils.initial_weights(trainer.model, seed)
     total = [np.zeros(weight.shape) for weight in start]
     for loss, _ in utils.fit(trainer, start, images, labels, rounds, batch):
-        _, right = utils.in_batches(trainer.measure, images, labels, np.arange(min(real, 1000)), 64)
+        _, right = utils.in_batches(trainer.measure, images, labels, shown_rows, 64)
         history.append(((len(history) + 1) * LOOK, loss, right))
         if 2 * len(history) > looks:
             total = [one + other for one, other in zip(total, trainer.model.get_weights())]
@@ -119,11 +128,12 @@ def mixed_rows(real, total, steps, batch, seed):
 
 
 def training_set(experiment, run, arm, faces):
-    """(images, labels as numbers of experiment.emotions): training faces first, synthetic after.
+    """(real uint8 (m, 48, 48), synthetic float32 (n - m, 48, 48, 1), labels of both as numbers of
+    experiment.emotions int32 (n,)).
 
     Raises `Problem` if a synthetic face was made from one that is no training face of the run.
     """
-    images, emotions = faces.images, faces.emotions
+    made, emotions = np.empty((0, SIDE, SIDE, 1), np.float32), faces.emotions
     if arm != "none":
         path = synthetic_file(experiment, run, arm)
         made, of, parents, names = utils.load_arrays(path, "images", "emotions", "parents", "names")
@@ -132,8 +142,8 @@ def training_set(experiment, run, arm, faces):
         if strangers:
             raise Problem(f"{shown(path)}: made from {shown(min(strangers))}, which is no training "
                           f"face of this run; remove it and run augment.py again")
-        images, emotions = np.concatenate([images, made]), np.concatenate([emotions, of])
-    return images, np.searchsorted(experiment.emotions, emotions).astype(np.int32)
+        emotions = np.concatenate([emotions, of])
+    return faces.images, made, np.searchsorted(experiment.emotions, emotions).astype(np.int32)
 
 
 # ------------------------------------------------------------------------------------- the stage
@@ -196,17 +206,16 @@ def train(experiment, seen, arms, options):
         missing = [repeat for repeat in range(experiment.repeats) if not utils.finished(
             classifier_file(experiment, run, arm, repeat), made_from)]
         if missing:
-            faces = len(training_set(experiment, run, arm, seen(run))[1])
+            faces = len(training_set(experiment, run, arm, seen(run))[2])
             todo += [(run, arm, repeat, made_from) for repeat in missing]
             # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
             steps = 0.75 * faces / experiment.batch * min(experiment.classifier_epochs, 30)
             costs += [experiment.steps or steps] * len(missing)
 
     def task(run, arm, repeat, _):
-        images, labels = training_set(experiment, run, arm, seen(run))
-        return {"images": images, "labels": labels, "real": len(seen(run).names),
-                "emotions": len(experiment.emotions), "settings": vars(experiment),
-                "seed": [experiment.seed, run, repeat]}
+        real, made, labels = training_set(experiment, run, arm, seen(run))
+        return {"real": real, "made": made, "labels": labels, "settings": vars(experiment),
+                "emotions": len(experiment.emotions), "seed": [experiment.seed, run, repeat]}
 
     network = build_lenet5, (len(experiment.emotions),), LOSS
     utils.say_how_long(*network, costs, experiment.batch, options)

@@ -374,10 +374,10 @@ def local_pool(jobs):
 
 
 def spread(function, tasks, pool, workers):
-    """`run_tasks` on an executor, two tasks handed over for each worker."""
+    """`run_tasks` on an executor, one task more handed over than there are workers."""
     todo, waiting = enumerate(tasks), {}
     while True:
-        for number, task in itertools.islice(todo, 2 * workers - len(waiting)):
+        for number, task in itertools.islice(todo, workers + 1 - len(waiting)):
             waiting[pool.submit(perform, function, task())] = number
         if not waiting:
             return

@@ -333,19 +333,28 @@ def write_splits(experiment, faces, options):
             if not utils.finished(split_file(experiment, run), split_made_from(experiment))]
     splits = [(run, *make_split(faces, experiment, run)) for run in todo]
     alike = [splits] if experiment.one_split and splits else [[split] for split in splits]
-
-    def task(train):
-        return {"small": data.patches(faces.pictures[train])}
-
-    if experiment.align == "none":
-        found = enumerate([(np.zeros((len(group[0][1]), 4)), np.zeros(0)) for group in alike])
-    else:
-        tasks = [functools.partial(task, group[0][1]) for group in alike]
-        found = utils.run_tasks(data.register, tasks, "registering faces", options)
-    for number, (movements, mean) in found:
-        for run, train, test in alike[number]:
+    if alike and experiment.align == "mean":
+        utils.say(f"registering the training faces of {len(alike)} split{'s' * (len(alike) > 1)}")
+    for group in alike:
+        train = group[0][1]
+        movements, mean = np.zeros((len(train), 4)), np.zeros(0)
+        if experiment.align == "mean":
+            movements, mean = registered(faces.pictures[train], options)
+        for run, train, test in group:
             utils.save_arrays(split_file(experiment, run), split_made_from(experiment),
                               train=train, test=test, movements=movements, mean=mean)
+
+
+def registered(pictures, options):
+    """(movements (n, 4), their mean) of training faces; the mean is that of at most 1,000."""
+    few = {"pictures": pictures[:: len(pictures) // 1000 + 1]}
+    (_, mean), = utils.run_tasks(data.mean_face, [lambda: few], "", options)
+    parts = np.array_split(np.arange(len(pictures)), math.ceil(len(pictures) / 100))
+    tasks = [functools.partial(lambda rows: {"pictures": pictures[rows], "mean": mean}, rows)
+             for rows in parts]
+    label = "registering faces" if len(parts) > 10 else ""
+    found = dict(utils.run_tasks(data.register, tasks, label, options))
+    return np.concatenate([found[number] for number in range(len(parts))]), mean
 
 
 def read_split(experiment, faces, run):
@@ -371,12 +380,11 @@ def experiment_faces(experiment):
 
 
 def as_seen(faces, movements):
-    """The faces with images float32 (n, 48, 48, 1) in [0, 1], moved by those movements (n, 4) that
-    are not 0."""
+    """The faces, moved by those movements (n, 4) that are not 0."""
     images = faces.images.copy()
     for row in np.flatnonzero(movements.any(1)):
         images[row] = data.moved(faces.pictures[row], movements[row])
-    return faces._replace(images=(images / np.float32(255))[..., None], pictures=())
+    return faces._replace(images=images, pictures=())
 
 
 def training_faces(experiment, faces):
@@ -397,6 +405,5 @@ def test_faces(experiment, faces, run):
     taken = faces.take(test)
     movements = np.zeros((len(test), 4))
     if len(mean):
-        movements = np.stack([data.movement(data.blurred(patch), mean)
-                              for patch in data.patches(taken.pictures)])
+        movements = data.register(taken.pictures, mean)
     return as_seen(taken, movements)

@@ -60,7 +60,7 @@ class Faces(NamedTuple):
     subjects: np.ndarray  # str (n,), "" where it is not known who is who
     emotions: np.ndarray  # str (n,)
     parts: np.ndarray  # str (n,): "train", "test", or "" where the data brings no split
-    images: np.ndarray  # uint8 (n, 48, 48); as a run sees them float32 (n, 48, 48, 1) in [0, 1]
+    images: np.ndarray  # uint8 (n, 48, 48)
     pictures: np.ndarray  # n `Picture`s, for registration
 
     def take(self, rows):
@@ -85,6 +85,11 @@ class Entry(NamedTuple):
     box: tuple  # (x, y, side) if a manifest has it
     read: callable
     place: str
+
+
+def as_input(images):
+    """float32 (n, 48, 48, 1) in [0, 1], as the networks take them, of uint8 (n, 48, 48)."""
+    return (images / np.float32(255))[..., None]
 
 
 # --------------------------------------------------------------------------------------- loading
@@ -470,24 +475,28 @@ def movement(grey, target, accuracy=1e-3):
         return np.concatenate([(changes * SCALES[:, None] * WINDOW).T, PENALTY * np.eye(4)])
 
     found = least_squares(residuals, np.zeros(4), jacobian, method="lm", xtol=accuracy,
-                          ftol=accuracy / 10).x * SCALES
+                          ftol=accuracy / 10, max_nfev=50).x * SCALES
     return found if (np.abs(found) <= LIMITS).all() else np.zeros(4)
 
 
-def register(small):
-    """(movements float64 (n, 4), mean float32 (2304,)) of patches uint8 (n, 128, 128).
+def mean_face(pictures):
+    """float32 (2304,): what faces are registered to, of theirs.
 
-    Two rounds, each starting at the boxes: onto the mean of the faces under them, then onto the
-    mean of the moved ones, which is returned. The mean is that of at most 1,000 faces.
+    First the mean of the faces under their boxes, then that of the faces moved onto the first.
     """
-    few = [blurred(patch) for patch in small[:: len(small) // 1000 + 1]]
-    where = np.zeros((len(few), 4))
+    greys = [blurred(patch) for patch in patches(pictures)]
+    where = np.zeros((len(greys), 4))
     for rough in (True, False):
-        each = [normed(values_at(units, grey)[0])[0] for units, grey in zip(where, few)]
+        each = [normed(values_at(units, grey)[0])[0] for units, grey in zip(where, greys)]
         mean, _ = normed(np.mean(each, axis=0))
         if rough:
-            where = [movement(grey, mean, accuracy=1e-2) / SCALES for grey in few]
-    return np.stack([movement(blurred(patch), mean) for patch in small]), mean.astype(np.float32)
+            where = [movement(grey, mean, accuracy=1e-2) / SCALES for grey in greys]
+    return mean.astype(np.float32)
+
+
+def register(pictures, mean):
+    """movements float64 (n, 4) of faces onto a `mean_face`."""
+    return np.stack([movement(blurred(patch), mean) for patch in patches(pictures)])
 
 
 def moved(picture, found):
