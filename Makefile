@@ -6,7 +6,8 @@
 # make lock        requirements.lock anew, from what requirements.txt brings today
 # make clean       remove experiments and the drawn faces; JAFFE, results/measured/ and .venv stay
 # For all: PYTHON=python3.12. For study: DATA=PATH RUNS=N RESULTS=DIR PROTOCOLS="loso" and
-# OPTIONS="--crop square" for whatever else train_cae.py takes.
+# OPTIONS="--crop square" for whatever else train_cae.py takes; other faces or options want another
+# RESULTS.
 
 PYTHON ?= python3
 RESULTS ?= results/study
@@ -37,7 +38,7 @@ study: .venv/installed
 	  $(PY) augment.py "$$folder"/*/ --methods all && \
 	  $(PY) train_classifier.py "$$folder"/*/ || exit; \
 	done
-	@cd "$(RESULTS)" && $(CURDIR)/$(PY) $(CURDIR)/evaluate.py $(foreach p,$(PROTOCOLS),$(p)/*/)
+	@$(PY) evaluate.py $(foreach p,$(PROTOCOLS),"$(RESULTS)"/$(p)/*/)
 
 bench: .venv/installed
 	$(PY) tests/bench.py

@@ -285,7 +285,8 @@ def synthetic_file(experiment, run, method):
 
 def caes_needed(experiment, run, method, faces):
     """{pair of emotions, () for the one CAE: file} of the CAEs that a method needs in a run."""
-    keys = {"cae": [()], "pairs": emotion_pairs(faces)}.get(METHODS[method].needs, [])
+    needs = METHODS[method].needs
+    keys = emotion_pairs(faces) if needs == "pairs" else [()] if needs == "cae" else []
     return {key: cae_file(experiment, run, *key) for key in keys}
 
 
@@ -302,23 +303,26 @@ def main():
     experiment = open_experiment(options.experiment)
     seen = training_faces(experiment, experiment_faces(experiment))
     reasons = [why_not(seen(run)) for run in range(experiment.runs)]
-    methods = dict.fromkeys([*possible_methods(options.methods, reasons), *options.redo])
+    methods = possible_methods(options.methods, reasons)
+    if options.redo:
+        methods += possible_methods(options.redo, reasons)
     for path in [path for name in options.redo
                  for path in experiment.folder.glob(f"run-*/synthetic-{name}.npz")]:
         path.unlink()
-    make(experiment, seen, methods, options)
+    make(experiment, seen, dict.fromkeys(methods), options)
     draw(experiment, seen(0))
     utils.say(f"next: python train_classifier.py {experiment.path}")
 
 
 def possible_methods(asked, reasons):
     """The methods asked for, all or, by default, DEFAULT, that the faces of every run allow."""
-    methods, possible = METHODS if asked == ["all"] else asked or DEFAULT, []
+    everything, possible = "all" in asked, []
+    methods = METHODS if everything else asked or DEFAULT
     for method in methods:
         reason = next((run[method] for run in reasons if method in run), "")
         if not reason:
             possible.append(method)
-        elif asked in (None, ["all"]):
+        elif everything or not asked:
             utils.say(f"without {method}: {reason}")
         else:
             raise utils.Problem(f"{method}: {reason}; leave the method out")
@@ -362,7 +366,7 @@ def draw(experiment, faces):
         for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:
             for parent, weight in zip(made.parents[k, :used], made.weights[k]):
                 who = shown(f"{faces.subjects[parent]} {faces.emotions[parent]}")
-                cells.append((faces.images[parent] / 255, "minus " * int(weight < 0) + who))
+                cells.append((faces.images[parent] / 255, f"minus {who}" if weight < 0 else who))
             cells.append((made.images[k], f"-> {shown(made.emotions[k])}", utils.COLOURS[5]))
         for axes in row[len(cells):]:
             axes.axis("off")
@@ -374,10 +378,11 @@ def draw(experiment, faces):
 
 
 # --------------------------------------------------------------------------------------- options
-def method_list(text):
-    methods = list(dict.fromkeys(text.split(",")))
+def method_list(also, text):
+    """argparse type once it is told which word beside METHODS is one."""
+    methods = text.split(",")
     for method in methods:
-        if method not in METHODS and methods != ["all"]:
+        if method not in METHODS and method != also:
             raise argparse.ArgumentTypeError(f"no method {method}; there are {', '.join(METHODS)}")
     return methods
 
@@ -385,10 +390,12 @@ def method_list(text):
 def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
-    parser.add_argument("--methods", type=method_list, metavar="X,Y", help="which, separated by "
-                        f"commas, or all that the faces allow (default: {','.join(DEFAULT)})")
-    parser.add_argument("--redo", type=method_list, default=[], metavar="X,Y", help="remove these "
-                        "methods' faces in all runs and make them anew")
+    parser.add_argument("--methods", type=functools.partial(method_list, "all"), default=[],
+                        metavar="X,Y", help="which, separated by commas, or all that the faces "
+                        f"allow (default: {','.join(DEFAULT)})")
+    parser.add_argument("--redo", type=functools.partial(method_list, ""), default=[],
+                        metavar="X,Y", help="remove these methods' faces in all runs and make them "
+                        "anew")
     return parser.parse_args()
 
 

@@ -6,7 +6,7 @@
 
 This is the only script that looks at test faces. It writes predictions.csv (every run, repeat, arm
 and test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex
-(for papers) and figures. Seconds to a minute; at the end it prints the gains.
+(for papers) and figures. JAFFE: seconds to a minute; at the end it prints the gains.
 
 Accuracies of a run's repeats are averaged before anything else. Macro averages are over the
 emotions that a run's test faces show; a precision or F1 of 0/0 counts as 0.
@@ -14,8 +14,10 @@ emotions that a run's test faces show; a precision or F1 of 0/0 counts as 0.
 
 import csv
 import dataclasses
+import functools
 import io
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -88,17 +90,19 @@ def predict(experiment, faces, arms):
     """(test `Faces` of each run, {arm: for each run, emotions str (repeats, faces)}), also written
     to predictions.csv. Raises `Problem` if a test face has had a part in training."""
     labels, model = np.array(experiment.emotions), build_lenet5(len(experiment.emotions))
-    tests, predicted = [], {arm: [] for arm in (*arms, REFERENCE)}
     seen, text = training_faces(experiment, faces), io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["run", "repeat", "arm", "face", "person", "emotion", "predicted",
                     *(f"p_{label}" for label in labels)])
-    for run in range(experiment.runs):
-        if run == 0 or not experiment.one_split:
-            test = test_faces(experiment, faces, run)
-            reference = linear_svm(seen(run), test)
-        tests.append(test)
-        predicted[REFERENCE].append(reference)
+
+    @functools.lru_cache(1)
+    def of_split(run):
+        test = test_faces(experiment, faces, run)
+        return test, linear_svm(seen(run), test)
+
+    def of_run(run):
+        test, reference = of_split(0 if experiment.one_split else run)
+        predicted = {REFERENCE: reference}
         for arm in arms:
             if arm != "none":
                 path = synthetic_file(experiment, run, arm)
@@ -115,9 +119,14 @@ def predict(experiment, faces, arms):
                 rows = zip(test.names, test.subjects, test.emotions, guesses[-1], shares)
                 table.writerows([run, repeat, arm, *row, *(f"{p:.5f}" for p in each)]
                                 for *row, each in rows)
-            predicted[arm].append(np.stack(guesses))
+            predicted[arm] = np.stack(guesses)
+        return test, predicted
+
+    runs = utils.with_progress(((run, of_run(run)) for run in range(experiment.runs)),
+                               "looking at the test faces", [1] * experiment.runs)
+    tests, each = zip(*(found for _, found in runs))
     utils.write_text(experiment.folder / "predictions.csv", text.getvalue())
-    return tests, predicted
+    return tests, {arm: [predicted[arm] for predicted in each] for arm in (*arms, REFERENCE)}
 
 
 def linear_svm(train, test, most=5000):
@@ -162,7 +171,8 @@ def evaluate(experiment):
             "per_emotion": {key: part.tolist() for key, part in each},
             "confusion_matrix": confusion_matrix(true, guessed, labels=labels).tolist(),
             "classifiers": len(pairs),
-            "stuck": sum(len(set(guess.tolist())) == 1 for _, guess in pairs)}
+            "stuck": sum(len(set(guess.tolist())) == 1 < len(set(true.tolist()))
+                         for true, guess in pairs)}
         if arm != "none":
             results[arm]["gain_points"] = gain(accuracy[arm], accuracy["none"], protocol, ratio)
         if arm in METHODS:
@@ -206,18 +216,22 @@ def verdict(gains, units):
 def gains_in_words(metrics):
     """A line for each method: its gain over none and over each control."""
     lines = []
-    for arm, meaning in MEANING.items():
-        if arm in metrics["arms"]:
-            gains = {"none": metrics["arms"][arm]["gain_points"], **metrics["against"].get(arm, {})}
-            lines.append(f"{arm}, {meaning}, in points: " + "; ".join(
-                f"{points(gain)} over {other}" for other, gain in gains.items()))
+    for arm in methods_of(metrics):
+        over = {"none": metrics["arms"][arm]["gain_points"], **metrics["against"].get(arm, {})}
+        lines.append(f"{arm}, {MEANING.get(arm, 'a method of your own')}, in points: " + "; ".join(
+            f"{points(found)} over {other}" for other, found in over.items()))
     return lines
+
+
+def methods_of(metrics):
+    """The arms that are no controls."""
+    return [arm for arm in METHODS if arm in metrics["arms"] and not METHODS[arm].control_of]
 
 
 def answers(metrics):
     """A reader's questions and what the numbers say to them, a line each."""
     units, lines = metrics["units"], []
-    for arm in [arm for arm in MEANING if arm in metrics["arms"]]:
+    for arm in methods_of(metrics):
         over_none, controls = metrics["arms"][arm]["gain_points"], metrics["against"].get(arm, {})
         better = [name for name, over in controls.items() if over["mean"] <= 0]
         lines.append(f"**Does `{arm}` beat no augmentation?** {verdict([over_none], units)}: "
@@ -283,7 +297,7 @@ def source(metrics):
 
 
 def runs(metrics):
-    return f"{metrics['runs']} run{'s' * (metrics['runs'] > 1)}"
+    return utils.counted(metrics["runs"], "run")
 
 
 FIGURES = {
@@ -323,9 +337,8 @@ def report(experiment, metrics):
         power = f"With these {metrics['units']} {units} a gain below about " \
             f"{np.median(widths):.0f} points cannot be told from none."
     there = [name for name in FIGURES if (experiment.folder / "report" / f"{name}.png").exists()]
-    settings = " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(value))}"
-                        for key, value in metrics["settings"].items()
-                        if value not in (0, "", "manifest"))
+    special = {"protocol": experiment.protocol, **experiment.special}
+    special = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in special.items())
     where = "" if dataset["stand_in"] else f" --data {shlex.quote(shown(experiment.data))}"
     methods = ",".join(arm for arm in arms if arm != "none")
     return (utils.ROOT / "results" / "template.md").read_text("utf-8").format(
@@ -339,7 +352,7 @@ def report(experiment, metrics):
         reference=REFERENCE, figures="\n\n".join(
             f"![{text}]({name}.png)\n\n{text}." for name in there
             for text in [FIGURES[name].format(units=units)]),
-        commands="\n".join([f"python train_cae.py{where} {settings}",
+        commands="\n".join([f"python train_cae.py{where} {special}",
                             f"python augment.py {experiment.path} --methods {methods}",
                             f"python train_classifier.py {experiment.path}",
                             f"python evaluate.py {experiment.path}"]),
@@ -441,7 +454,8 @@ def main():
         utils.say("\n".join([*gains_in_words(metrics), "the paper, one run on JAFFE: "
                              f"{PAPER['gain_points']:+.1f} points"]))
     if len(several) > 1:
-        side_by_side(several, Path(options.experiments[0]).resolve().parent / "side-by-side")
+        common = os.path.commonpath([Path(path).resolve().parent for path in options.experiments])
+        side_by_side(several, Path(common) / "side-by-side")
 
 
 def side_by_side(several, folder):

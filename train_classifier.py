@@ -58,13 +58,14 @@ def train_published(real, made, labels, emotions, settings, seed):
     the experiment's. history: a row for each epoch, columns steps, loss, accuracy, validation loss
     and accuracy.
     """
-    trainer, images = utils.trainer(build_lenet5, (emotions,), LOSS), joined(real, made)
-    history = []
+    trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
+    images = joined(real, made)
     train, held_out = published_split(labels)
+    validation = images[held_out], labels[held_out]
     start = utils.initial_weights(trainer.model, seed)
     epochs = [train] * settings["classifier_epochs"]  # not reshuffled, as the paper
     for found in utils.fit(trainer, start, images, labels, epochs, settings["batch"]):
-        seen = utils.in_batches(trainer.measure, images, labels, held_out, 64)
+        seen = utils.in_batches(trainer.measure, *validation, np.arange(len(held_out)), 64)
         steps = (len(history) + 1) * -(-len(train) // settings["batch"])
         history.append((steps, *found, *seen))
         since_best = len(history) - 1 - np.argmin([row[3] for row in history])
@@ -98,11 +99,11 @@ def train_steps(real, made, labels, emotions, settings, seed):
     trainer, images = utils.trainer(build_lenet5, (emotions,), LOSS), joined(real, made)
     looks, batch, history = settings["steps"] // LOOK, settings["batch"], []
     rounds = np.split(mixed_rows(len(real), len(images), settings["steps"], batch, seed), looks)
-    shown_rows = np.arange(min(len(real), 1000))
+    few = images[:min(len(real), 1000)], labels[:min(len(real), 1000)]
     start = utils.initial_weights(trainer.model, seed)
     total = [np.zeros(weight.shape) for weight in start]
     for loss, _ in utils.fit(trainer, start, images, labels, rounds, batch):
-        _, right = utils.in_batches(trainer.measure, images, labels, shown_rows, 64)
+        _, right = utils.in_batches(trainer.measure, *few, np.arange(len(few[0])), 64)
         history.append(((len(history) + 1) * LOOK, loss, right))
         if 2 * len(history) > looks:
             total = [one + other for one, other in zip(total, trainer.model.get_weights())]
@@ -158,10 +159,13 @@ def classifier_made_from(experiment, run, arm):
 
 def check_synthetic(experiment, seen, arms):
     """Raise `Problem` unless every run has the synthetic faces of all arms, made from its CAEs."""
-    for arm in [arm for arm in arms if arm != "none"]:
-        utils.demand({synthetic_file(experiment, run, arm): synthetic_made_from(
-            experiment, run, arm, seen(run)) for run in range(experiment.runs)},
-            f"augment.py {experiment.path} --methods {arm}")
+    needed = {arm: {} for arm in arms if arm != "none"}
+    for run in range(experiment.runs):
+        for arm, files in needed.items():
+            files[synthetic_file(experiment, run, arm)] = synthetic_made_from(
+                experiment, run, arm, seen(run))
+    for arm, files in needed.items():
+        utils.demand(files, f"augment.py {experiment.path} --methods {arm}")
 
 
 def check_classifiers(experiment, seen, arms):
@@ -183,11 +187,11 @@ def arms_of(experiment, kind):
 def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
-    made = arms_of(experiment, "synthetic")
-    if not made and options.arms is None:
+    wanted = options.arms or arms_of(experiment, "synthetic")
+    if not wanted:
         raise Problem(f"{experiment.path}: no synthetic faces yet; run augment.py "
                       f"{experiment.path} first, or give --arms none")
-    arms = dict.fromkeys(["none", *(made if options.arms is None else options.arms), *options.redo])
+    arms = dict.fromkeys(["none", *wanted, *options.redo])
     seen = training_faces(experiment, experiment_faces(experiment))
     check_synthetic(experiment, seen, arms)
     for arm in options.redo:
@@ -257,18 +261,15 @@ def draw(experiment):
 
 
 # --------------------------------------------------------------------------------------- options
-def arm_list(text):
-    return method_list(text) if text != "none" else []
-
-
 def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
-    parser.add_argument("--arms", type=arm_list, metavar="X,Y", help="which, separated by commas "
-                        "(default: one for each method that augment.py ran); none is always "
+    which = functools.partial(method_list, "none")
+    parser.add_argument("--arms", type=which, default=[], metavar="X,Y", help="which, separated by "
+                        "commas (default: one for each method that augment.py ran); none is always "
                         "trained, since every gain is a gain over it")
-    parser.add_argument("--redo", type=lambda text: text.split(","), default=[], metavar="X,Y",
-                        help="remove these arms' classifiers in all runs and train them anew")
+    parser.add_argument("--redo", type=which, default=[], metavar="X,Y", help="remove these arms' "
+                        "classifiers in all runs and train them anew")
     return parser.parse_args()
 
 

@@ -60,6 +60,11 @@ def listed(words, most):
     return ", ".join(words[:most]) + more
 
 
+def counted(number, noun):
+    """1 run, 2 runs"""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def say(text):
     print(text, flush=True)
 
@@ -251,7 +256,7 @@ def trainer(build, arguments, loss):
     tf = tensorflow()
     import keras
 
-    model, adam, per_pixel = build(*arguments), keras.optimizers.Adam(), keras.losses.get(loss)
+    model, adam, losses = build(*arguments), keras.optimizers.Adam(), keras.losses.get(loss)
     adam.build(model.trainable_variables)
     labelled = "crossentropy" in loss
 
@@ -263,7 +268,7 @@ def trainer(build, arguments, loss):
                 with tf.GradientTape() as tape:
                     output = model(tf.gather(x, batch), training=learn)
                     # Of the network's own output: Keras finds the logits behind it.
-                    values = per_pixel(target, output)
+                    values = losses(target, output)
                     each = tf.reduce_mean(tf.reshape(values, (tf.shape(values)[0], -1)), axis=1)
                     mean = tf.reduce_mean(each)
                 if learn:
@@ -339,8 +344,8 @@ def say_how_long(build, arguments, loss, steps, batch, options):
         trial = {"build": build, "arguments": arguments, "loss": loss, "batch": batch}
         (_, seconds), = run_tasks(seconds_a_step, [lambda: trial], "", options)
         cores = min(options.jobs, len(steps))
-        say(f"{sum(steps):.0f} optimiser steps of {1000 * seconds:.1f} ms on {cores} "
-            f"core{'s' * (cores > 1)}: about {duration(sum(steps) * seconds / cores)}")
+        say(f"{sum(steps):.0f} optimiser steps of {1000 * seconds:.1f} ms on "
+            f"{counted(cores, 'core')}: about {duration(sum(steps) * seconds / cores)}")
 
 
 # ----------------------------------------------------------------------------------------- tasks

@@ -15,7 +15,7 @@ import re
 import shlex
 import typing
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ class Experiment:
                         "largest centred one; none: the whole image (default: a CSV's own "
                         "x,y,side; JAFFE's 50,65,161 for JAFFE and the stand-in; else square)")
     subject: str = setting("", regular_expression, "a regular expression that finds the person in "
-                           r"a file's name, such as '(S\d+)_' for CK+")
+                           r"a file's name or else in its path, such as '(S\d+)_' for CK+")
     runs: int = setting(5, whole(1, 1000), "default: 5 for published and given, 10 for holdout, a "
                         "run per person for loso, per fold for kfold; this setting may grow")
     seed: int = setting(0, whole(0), "of everything drawn at random (default: 0)")
@@ -137,6 +137,13 @@ class Experiment:
     def one_split(self):
         """Whether all runs have the same training and test faces."""
         return self.protocol in ("published", "given")
+
+    @property
+    def special(self):
+        """{setting, as its option is spelled: value} of what differs from the protocol's own."""
+        return {name.replace("_", "-"): getattr(self, name)
+                for name, value in sorted(own_settings(self).items())
+                if getattr(self, name) not in (value, "manifest")}
 
     @property
     def changes(self):
@@ -231,32 +238,41 @@ def begin(folder, path, results, given):
 def new_experiment(data_set, path, results, given):
     """An `Experiment` with the protocol's settings where none is given, not yet written."""
     faces, protocol = data_set.faces, given.get("protocol", "published")
-    useless = {"published": ("steps", "folds"), "kfold": ("classifier_epochs", "patience")}.get(
-        protocol, ("classifier_epochs", "patience", "folds"))
-    for name in useless:
+    useless = {"published": ("steps", "folds", "keep"), "kfold": ("classifier_epochs", "patience")}
+    for name in useless.get(protocol, ("classifier_epochs", "patience", "folds")):
         if name in given:
             raise Problem(f"--{name.replace('_', '-')} has no effect in the protocol {protocol}; "
                           f"leave it out")
-    people, training = len(set(faces.subjects.tolist()) - {""}), 0.8 * len(faces.names)
-    # A thousand faces take the paper's 80 epochs, more of them as many steps.
-    settings = {"protocol": protocol, "crop": data_set.crop,
-                "cae_epochs": max(1, min(80, int(80 * 1000 / training)))}
-    if protocol != "published":  # all arms have levelled off by then
-        steps = max(8000, math.ceil(20 * training / given.get("batch", 4) / 100) * 100)
-        runs = {"given": 5, "holdout": 10, "loso": max(1, people), "kfold": given.get("folds", 5)}
-        settings |= {"align": "mean", "keep": "average", "classifier_epochs": 0, "patience": 0,
-                     "steps": steps, "runs": runs[protocol]}
-    if protocol == "kfold":
-        settings["folds"] = 5
-    special = [f"{name.replace('_', '-')}-{given[name]}" for name in sorted(given)
-               if name not in ("protocol", "runs")]
-    name = re.sub(r"[^\w.,-]+", "-", "-".join([data_set.name.lower(), protocol, *special]))
     experiment = Experiment(
-        folder=Path(results) / name, data=str(path), dataset=data_set.name,
-        stand_in=data_set.name == "standin", faces=len(faces.names), people=people,
+        folder=Path(results), data=str(path), dataset=data_set.name,
+        stand_in=data_set.name == "standin", faces=len(faces.names),
+        people=len(set(faces.subjects.tolist()) - {""}),
         emotions=sorted(set(faces.emotions.tolist())), fingerprint=data.fingerprint(faces),
-        notes=data_set.notes, environment=utils.environment(), **(settings | given))
-    return replace(experiment, runs=min(experiment.runs, most_runs(faces, experiment)))
+        notes=data_set.notes, environment=utils.environment(), **given)
+    experiment = replace(experiment, **(own_settings(experiment) | given | {"crop": data_set.crop}))
+    special = experiment.special
+    special.pop("runs", 0)
+    name = [data_set.name.lower(), protocol, *(f"{key}-{value}" for key, value in special.items())]
+    return replace(experiment, folder=Path(results) / re.sub(r"[^\w.,-]+", "-", "-".join(name)),
+                   runs=min(experiment.runs, most_runs(faces, experiment)))
+
+
+def own_settings(experiment):
+    """The settings that the experiment's protocol has on its faces where none is given."""
+    settings = {field.name: field.default for field in fields(Experiment) if field.metadata}
+    jaffe, training = experiment.dataset in ("JAFFE", "standin"), 0.8 * experiment.faces
+    # A thousand faces take the paper's 80 epochs, more of them as many steps.
+    settings |= {"protocol": experiment.protocol, "crop": data.JAFFE_BOX if jaffe else "square",
+                 "cae_epochs": max(1, min(80, int(80 * 1000 / training)))}
+    if experiment.protocol != "published":  # all arms have levelled off by then
+        steps = max(8000, math.ceil(20 * training / experiment.batch / 100) * 100)
+        settings |= {"align": "mean", "keep": "average", "classifier_epochs": 0, "patience": 0,
+                     "steps": steps}
+    if experiment.protocol == "kfold":
+        settings["folds"] = 5
+    runs = {"holdout": 10, "loso": max(1, experiment.people),
+            "kfold": experiment.folds or 5}
+    return settings | {"runs": runs.get(experiment.protocol, 5)}
 
 
 def the_same(experiment):
@@ -293,6 +309,8 @@ def make_split(faces, experiment, run):
                 np.random.default_rng([seed, run]).integers(2**31))
             train, test = train_test_split(rows, test_size=0.2, random_state=state,
                                            stratify=faces.emotions)
+            if protocol == "published" and len(train) < 4 * len(experiment.emotions):
+                raise ValueError("a quarter of the training faces cannot show every emotion")
         elif protocol == "loso":
             out = np.random.default_rng(seed).permutation(people)[run]
             train, test = rows[faces.subjects != out], rows[faces.subjects == out]
@@ -303,8 +321,8 @@ def make_split(faces, experiment, run):
                 train, test = list(folds.split(rows, faces.emotions, faces.subjects))[run]
         else:
             train, test = (rows[faces.parts == part] for part in ("train", "test"))
-            if not len(train) or not len(test):
-                raise ValueError("they bring no split of their own")
+            if not len(train) or not len(test) or "" in faces.parts:
+                raise ValueError("they bring no split of their own, or one without some faces")
     except ValueError as error:
         counts = sorted(collections.Counter(map(shown, faces.emotions.tolist())).items())
         raise Problem(f"these faces ({listed((f'{key} {n}' for key, n in counts), 8)}) cannot be "
@@ -334,7 +352,7 @@ def write_splits(experiment, faces, options):
     splits = [(run, *make_split(faces, experiment, run)) for run in todo]
     alike = [splits] if experiment.one_split and splits else [[split] for split in splits]
     if alike and experiment.align == "mean":
-        utils.say(f"registering the training faces of {len(alike)} split{'s' * (len(alike) > 1)}")
+        utils.say(f"registering the training faces of {utils.counted(len(alike), 'split')}")
     for group in alike:
         train = group[0][1]
         movements, mean = np.zeros((len(train), 4)), np.zeros(0)
@@ -392,11 +410,11 @@ def training_faces(experiment, faces):
     among them."""
 
     @functools.lru_cache(maxsize=2)
-    def of_run(run):
+    def of_split(run):
         train, _, movements, _ = read_split(experiment, faces, run)
         return as_seen(faces.take(train), movements)
 
-    return of_run
+    return lambda run: of_split(0 if experiment.one_split else run)
 
 
 def test_faces(experiment, faces, run):

@@ -104,7 +104,8 @@ def load_faces(path, crop="", subject=""):
 
     crop: "X,Y,SIDE" in pixels, "square" (the largest centred one), "none" (the whole image) or "":
     a manifest's own boxes, JAFFE's for JAFFE and the stand-in, else "square". subject: a regular
-    expression that finds the person in a file's name. Raises `Problem` for what cannot be read.
+    expression that finds the person in a file's name or else in its path. Raises `Problem` for what
+    cannot be read.
     """
     path = Path(path)
     entries, skipped = read_layout(path)
@@ -148,7 +149,7 @@ def is_jaffe(subjects, emotions):
 
 
 def person_in(entry, pattern):
-    found = re.search(pattern, entry.name)
+    found = re.search(pattern, PurePosixPath(entry.name).name) or re.search(pattern, entry.name)
     if not found:
         raise Problem(f"{shown(entry.place)}: --subject {shown(pattern)} does not match this name; "
                       f"correct the pattern, or list the faces in a CSV")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,19 +118,23 @@ def printable(text):
     return str(text).isascii() and str(text).isprintable()
 
 
-def sequence(data, results, *options, methods=()):
-    """All four scripts in this process; the experiment's folder."""
+def sequence(data, results, *options, methods=(), figures=False):
+    """All four scripts in this process, by default without figures, which would take most of the
+    time; the experiment's folder."""
     before = set(results.glob("*"))
-    assert run_here("train_cae.py", "--data", data, "--results", results, *options) == 0
-    folder, = set(results.glob("*")) - before
-    for name, more in zip(STAGES[1:], (methods, (), ())):
-        assert run_here(name, folder, *more) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        if not figures:
+            patch.setattr(utils, "save_figure", lambda figure, *_, **__: pyplot.close(figure))
+        assert run_here("train_cae.py", "--data", data, "--results", results, *options) == 0
+        folder, = set(results.glob("*")) - before
+        for name, more in zip(STAGES[1:], (methods, (), ())):
+            assert run_here(name, folder, *more) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
 def published(tiny, tmp_path_factory):
-    return sequence(tiny, tmp_path_factory.mktemp("results"), *PUBLISHED)
+    return sequence(tiny, tmp_path_factory.mktemp("results"), *PUBLISHED, figures=True)
 
 
 @pytest.fixture

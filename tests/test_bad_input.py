@@ -159,6 +159,10 @@ SOURCES = [  # a change, what the line says, further options
      "AA.AN1.png: over 64 MiB, which no face is; remove"),
     (table("file,emotion,subject"), "own.csv: holds no face"),
     (table("a,b"), "own.csv: lacks file,emotion or emotion,pixels"),
+    (table("file,emotion,subject,split\n" + "".join(
+        f"faces/{who}.{emotion}1.png,{emotion},{who},{part}\n" for emotion in ("AN", "HA")
+        for who, part in (("AA", "train"), ("BB", "train"), ("CC", "test"), ("DD", "")))),
+     "no split of their own, or one without some faces", "--protocol", "given"),
     (table("file,emotion,split\nFACES"), "face 1: split AA is none of train, training"),
     (table("file,emotion,x,y,side\nFACES"), "face 1: 3 cells, the first line has 5"),
     (manifest("x", form="utf-16"), "own.csv: damaged .*save it as CSV in UTF-8"),
@@ -254,6 +258,7 @@ OPTIONS = {  # a command and what its line says
     "train_cae.py --protocol holdout --steps 99": "--steps: 99 is not a whole number from 100",
     "train_cae.py --steps 200": "--steps has no effect in the protocol published; leave it out",
     "train_cae.py --protocol loso --patience 3": "--patience has no effect in the protocol loso",
+    "train_cae.py --keep average": "--keep has no effect in the protocol published",
     "train_cae.py --folds 3": "--folds has no effect in the protocol published",
     "train_cae.py --protocol other": "--protocol: invalid choice: .*other",
     "train_cae.py --crop 0,0,0": "--crop: 0,0,0 is not X,Y,SIDE in pixels, square or none",
@@ -265,8 +270,9 @@ OPTIONS = {  # a command and what its line says
     "train_cae.py nowhere": "nowhere: holds no experiment.json; train_cae.py makes one",
     "augment.py --methods magic": "no method magic; there are translate, person-mean",
     "augment.py --methods ''": "no method ; there are",
-    "train_classifier.py --arms none,magic":
-        "no method none; |no method magic; there are translate",
+    "augment.py --redo all": "no method all; there are",
+    "train_classifier.py --arms none,magic": "no method magic; there are translate",
+    "train_classifier.py --redo magic": "no method magic; there are translate",
     f"train_classifier.py '{ROOT / 'utils.py'}'": "utils.py: holds no experiment.json",
     "evaluate.py '$(x)`[b]\x1b\n'": "holds no experiment.json",
 }

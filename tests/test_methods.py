@@ -26,7 +26,7 @@ def people(posed):
 def by_hand(theta=0.5, most=10_000, seed=(0, 0), translate=None):
     """Tools whose latents are (value, value^2) of a one-grey face; their decoder draws latent 0."""
     def encode(images):
-        return images[:, 0, 0] ** [1, 2]
+        return images[:, 0, 0] ** np.float32([1, 2])
 
     def decode(latents):
         return np.tile(latents[:, :1, None, None], (1, 48, 48, 1))
@@ -187,9 +187,9 @@ def test_methods_that_faces_do_not_allow():
     assert set(alone) == {name for name in augment.METHODS
                           if "trans" in name or name == "person-mean"}
     assert augment.why_not(people([" AN", " HA"] * 3)) == alone and augment.why_not(ALL) == {}
-    assert augment.possible_methods(None, [{}, alone]) == augment.WITHOUT_PEOPLE
+    assert augment.possible_methods([], [{}, alone]) == augment.WITHOUT_PEOPLE
     assert augment.possible_methods(["all"], [{}, alone])[:2] == ["interpolate", "blend"]
-    assert augment.possible_methods(None, [{}, {}]) == augment.DEFAULT
+    assert augment.possible_methods([], [{}, {}]) == augment.DEFAULT
 
 
 def test_pairs_of_emotions_and_their_budget():

@@ -52,8 +52,10 @@ def test_classifier_learns_as_by_fit(line, arm, monkeypatch):
     settings = {"classifier_epochs": 30, "patience": 5, "batch": 4}
     _, history = train_classifier.train_published(real_faces(line), made, labels, 3, settings, [0])
     assert len(history) == len(line[f"{arm}_loss"])
-    assert history[:, 1] == pytest.approx(line[f"{arm}_loss"], abs=5e-3)
-    assert history[:, 3] == pytest.approx(line[f"{arm}_val_loss"], abs=5e-3)
+    for column, name in ((1, "loss"), (3, "val_loss")):
+        assert history[:4, column] == pytest.approx(line[f"{arm}_{name}"][:4], abs=1e-3)
+        # A change of the weights by a millionth, as of rounding, grows to 0.013 in 30 epochs.
+        assert history[:, column] == pytest.approx(line[f"{arm}_{name}"], abs=0.03)
     assert history[-1, 1] < history[0, 1] - 0.1
 
 
