@@ -266,15 +266,14 @@ def augment(method, faces, latent, weights, theta, most, seed):
     """The `Synthetic` faces of a method. faces: `Faces`; weights: of CAEs, {pair of emotions or ()
     for the one}."""
     faces = faces._replace(images=as_input(faces.images))
-    settings, encode, decode = {"batch_size": 64, "verbose": 0}, None, None
-    model = build_cae(latent) if weights else None
+    model, encode, decode = build_cae(latent) if weights else None, None, None
     if () in weights:
         model.set_weights(weights[()])
-        encode, decode = (functools.partial(part.predict, **settings) for part in model.layers)
+        encode, decode = (functools.partial(utils.predict, part) for part in model.layers)
 
     def translated(source, target, images):
         model.set_weights(weights[source, target])
-        return model.predict(images, **settings)
+        return utils.predict(model, images)
 
     return METHODS[method].make(faces, Tools(encode, decode, translated, theta, most, seed))
 

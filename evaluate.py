@@ -114,7 +114,7 @@ def predict(experiment, faces, arms):
             guesses = []
             for repeat in range(experiment.repeats):
                 model.set_weights(utils.load_weights(classifier_file(experiment, run, arm, repeat)))
-                shares = model.predict(as_input(test.images), batch_size=256, verbose=0)
+                shares = utils.predict(model, as_input(test.images))
                 guesses.append(labels[shares.argmax(1)])
                 rows = zip(test.names, test.subjects, test.emotions, guesses[-1], shares)
                 table.writerows([run, repeat, arm, *row, *(f"{p:.5f}" for p in each)]

@@ -93,7 +93,7 @@ def train_cae(images, validation, latent, epochs, batch, seed):
     """
     trainer, history = utils.trainer(build_cae, (latent,), CAE_LOSS), []
     start, orders = utils.initial_weights(trainer.model, seed), shuffled(len(images), seed, epochs)
-    x, held_out = as_input(images), as_input(validation)
+    x, held_out = utils.tensorflow().constant(as_input(images)), as_input(validation)
     for loss, _ in utils.fit(trainer, start, x, x, orders, batch):
         seen, rows = math.nan, np.arange(len(held_out))
         if len(rows):
@@ -278,8 +278,8 @@ def look(weights, images, chosen, latent):
     model = build_cae(latent)
     model.set_weights(weights)
     encoder, decoder = model.layers
-    latents = encoder.predict(as_input(images), batch_size=64, verbose=0)
-    return latents, decoder.predict(latents[chosen], batch_size=64, verbose=0)
+    latents = utils.predict(encoder, as_input(images))
+    return latents, utils.predict(decoder, latents[chosen])
 
 
 def draw_cae(experiment, train, options):

@@ -59,13 +59,11 @@ def train_published(real, made, labels, emotions, settings, seed):
     and accuracy.
     """
     trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
-    images = joined(real, made)
-    train, held_out = published_split(labels)
-    validation = images[held_out], labels[held_out]
+    images, (train, held_out) = joined(real, made), published_split(labels)
     start = utils.initial_weights(trainer.model, seed)
     epochs = [train] * settings["classifier_epochs"]  # not reshuffled, as the paper
     for found in utils.fit(trainer, start, images, labels, epochs, settings["batch"]):
-        seen = utils.in_batches(trainer.measure, *validation, np.arange(len(held_out)), 64)
+        seen = utils.in_batches(trainer.measure, images, labels, held_out, 64)
         steps = (len(history) + 1) * -(-len(train) // settings["batch"])
         history.append((steps, *found, *seen))
         since_best = len(history) - 1 - np.argmin([row[3] for row in history])
@@ -75,10 +73,8 @@ def train_published(real, made, labels, emotions, settings, seed):
 
 
 def joined(real, made):
-    """float32 (n, 48, 48, 1): the real faces first, the synthetic ones after."""
-    images = np.empty((len(real) + len(made), *made.shape[1:]), np.float32)
-    images[:len(real)], images[len(real):] = as_input(real), made
-    return images
+    """Tensor float32 (n, 48, 48, 1): the real faces first, the synthetic ones after."""
+    return utils.tensorflow().concat([as_input(real), made], axis=0)
 
 
 def published_split(labels):
@@ -99,11 +95,10 @@ def train_steps(real, made, labels, emotions, settings, seed):
     trainer, images = utils.trainer(build_lenet5, (emotions,), LOSS), joined(real, made)
     looks, batch, history = settings["steps"] // LOOK, settings["batch"], []
     rounds = np.split(mixed_rows(len(real), len(images), settings["steps"], batch, seed), looks)
-    few = images[:min(len(real), 1000)], labels[:min(len(real), 1000)]
-    start = utils.initial_weights(trainer.model, seed)
+    start, few = utils.initial_weights(trainer.model, seed), np.arange(min(len(real), 1000))
     total = [np.zeros(weight.shape) for weight in start]
     for loss, _ in utils.fit(trainer, start, images, labels, rounds, batch):
-        _, right = utils.in_batches(trainer.measure, *few, np.arange(len(few[0])), 64)
+        _, right = utils.in_batches(trainer.measure, images, labels, few, 64)
         history.append(((len(history) + 1) * LOOK, loss, right))
         if 2 * len(history) > looks:
             total = [one + other for one, other in zip(total, trainer.model.get_weights())]
@@ -237,8 +232,9 @@ def draw(experiment):
     published = experiment.protocol == "published"
     figure, both = utils.new_figure(9, 3.4, ncols=2)
     for k, arm in enumerate(arms_of(experiment, "classifier")):
-        style = {"color": utils.COLOURS[k % 10], "lw": 1.2}
-        marked = {"marker": utils.MARKERS[k % 10], "ms": 4, "label": arm, **style}
+        style = {"color": utils.COLOURS[k % 10], "lw": 1.2, "ls": "-" if k < 10 else "--"}
+        marked = {"marker": utils.MARKERS[k % 10], "ms": 4, "label": arm, **style,
+                  "mfc": None if k < 10 else "white"}
         histories = [utils.load_arrays(path, "history") for path in sorted(
             experiment.folder.glob(f"run-*/classifier-{arm}-?.npz"))]
         for axes, column, scale in zip(both, (3, 4) if published else (1, 2), (1, 100)):
@@ -246,7 +242,7 @@ def draw(experiment):
                 for history in histories:
                     axes.plot(history[:, 0], scale * history[:, column], alpha=0.3, **style)
                 ends = np.stack([history[-1] for history in histories])
-                axes.plot(ends[:, 0], scale * ends[:, column], ls="", **marked)
+                axes.plot(ends[:, 0], scale * ends[:, column], **{**marked, "ls": ""})
                 axes.set_xscale("log")
             else:
                 steps, values = histories[0][:, 0], scale * np.stack(histories)[:, :, column]

@@ -299,9 +299,9 @@ def in_batches(function, x, y, rows, batch):
 def fit(trained, start, x, y, rounds, batch):
     """Train from the weights `start` with Adam (Keras' defaults, which are the paper's).
 
-    trained: a `Trainer`; x, y: float32 or, for labels, int32 arrays; rounds: for each the rows of x
-    in it. Yields (mean loss, share right) after each round, when the weights are those of
-    trained.model: callers stop, average or keep them.
+    trained: a `Trainer`; x, y: arrays or tensors, float32 or, for labels, int32; rounds: for each
+    the rows of x in it. Yields (mean loss, share right) after each round, when the weights are
+    those of trained.model: callers stop, average or keep them.
     """
     tf = tensorflow()
     trained.model.set_weights(start)
@@ -311,6 +311,12 @@ def fit(trained, start, x, y, rounds, batch):
     targets = inputs if y is x else tf.constant(y)
     for rows in rounds:
         yield in_batches(trained.train, inputs, targets, rows, batch)
+
+
+def predict(network, x):
+    """The network's output for x, in parts: Keras copies whatever it is given."""
+    return np.concatenate([network.predict(x[first:first + 4096], batch_size=64, verbose=0)
+                           for first in range(0, len(x), 4096)])
 
 
 def initial_weights(model, seed):
