@@ -315,6 +315,8 @@ def make_split(faces, experiment, run):
             out = np.random.default_rng(seed).permutation(people)[run]
             train, test = rows[faces.subjects != out], rows[faces.subjects == out]
         elif protocol == "kfold":
+            if len(people) < experiment.folds:
+                raise ValueError(f"{len(people)} people for {experiment.folds} folds")
             folds = StratifiedGroupKFold(experiment.folds, shuffle=True, random_state=seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a rare emotion: what matters is checked below
