@@ -263,8 +263,8 @@ def why_not(faces):
 
 # ------------------------------------------------------------------------------------- the stage
 def augment(method, faces, latent, weights, theta, most, seed):
-    """The `Synthetic` faces of a method. faces: `Faces`; weights: of CAEs, {pair of emotions or ()
-    for the one}."""
+    """(`Synthetic` faces of a method, names of the training faces). faces: `Faces`; weights: of
+    CAEs, {pair of emotions or () for the one}."""
     faces = faces._replace(images=as_input(faces.images))
     model, encode, decode = build_cae(latent) if weights else None, None, None
     if () in weights:
@@ -275,11 +275,28 @@ def augment(method, faces, latent, weights, theta, most, seed):
         model.set_weights(weights[source, target])
         return utils.predict(model, images)
 
-    return METHODS[method].make(faces, Tools(encode, decode, translated, theta, most, seed))
+    tools = Tools(encode, decode, translated, theta, most, seed)
+    return METHODS[method].make(faces, tools), faces.names
 
 
 def synthetic_file(experiment, run, method):
     return experiment.run_folder(run) / f"synthetic-{method}.npz"
+
+
+def files_of(experiment, kind, arm):
+    """All files of an arm, of the kind "synthetic" or "classifier"."""
+    endings = {"synthetic": ".npz", "classifier": "-?.npz"}
+    return sorted(experiment.folder.glob(f"run-*/{kind}-{arm}{endings[kind]}"))
+
+
+def arms_of(experiment, kind):
+    """The arms of which any run has a file of that kind, in the order of METHODS."""
+    return [arm for arm in ("none", *METHODS) if files_of(experiment, kind, arm)]
+
+
+def remove_files(experiment, kind, arms):
+    for path in [path for arm in arms for path in files_of(experiment, kind, arm)]:
+        path.unlink()
 
 
 def caes_needed(experiment, run, method, faces):
@@ -302,15 +319,12 @@ def main():
     experiment = open_experiment(options.experiment)
     seen = training_faces(experiment, experiment_faces(experiment))
     reasons = [why_not(seen(run)) for run in range(experiment.runs)]
-    methods = possible_methods(options.methods, reasons)
-    if options.redo:
-        methods += possible_methods(options.redo, reasons)
-    for path in [path for name in options.redo
-                 for path in experiment.folder.glob(f"run-*/synthetic-{name}.npz")]:
-        path.unlink()
-    make(experiment, seen, dict.fromkeys(methods), options)
+    again = possible_methods(options.redo, reasons) if options.redo else []
+    methods = dict.fromkeys([*possible_methods(options.methods, reasons), *again])
+    remove_files(experiment, "synthetic", again)
+    make(experiment, seen, methods, options)
     draw(experiment, seen(0))
-    utils.say(f"next: python train_classifier.py {experiment.path}")
+    print(f"next: python train_classifier.py {experiment.path}")
 
 
 def possible_methods(asked, reasons):
@@ -322,7 +336,7 @@ def possible_methods(asked, reasons):
         if not reason:
             possible.append(method)
         elif everything or not asked:
-            utils.say(f"without {method}: {reason}")
+            print(f"without {method}: {reason}")
         else:
             raise utils.Problem(f"{method}: {reason}; leave the method out")
     return possible if asked or len(possible) == len(methods) else WITHOUT_PEOPLE
@@ -330,31 +344,26 @@ def possible_methods(asked, reasons):
 
 def make(experiment, seen, methods, options):
     """run-NN/synthetic-<method>.npz for every run and method that has none yet."""
-    wanted = [(run, method, synthetic_made_from(experiment, run, method, seen(run)))
-              for run in range(experiment.runs) for method in methods]
-    todo = [(run, method, made_from) for run, method, made_from in wanted
-            if not utils.finished(synthetic_file(experiment, run, method), made_from)]
-
-    def task(run, method, _):
+    def task(run, method):
         files = caes_needed(experiment, run, method, seen(run)).items()
         return {"method": method, "faces": seen(run), "latent": experiment.latent,
                 "weights": {key: utils.load_weights(file) for key, file in files},
                 "theta": experiment.theta, "most": experiment.max_synthetic,
                 "seed": [experiment.seed, run]}
 
-    tasks = [functools.partial(task, *what) for what in todo]
-    for number, made in utils.run_tasks(augment, tasks, "making synthetic faces", options):
-        run, method, made_from = todo[number]
-        utils.save_arrays(synthetic_file(experiment, run, method), made_from, names=seen(run).names,
-                          **made._asdict())
-        if run == 0:
-            utils.say(f"run 0: {len(made.images)} faces by {method}")
+    wanted = [utils.Artifact(synthetic_file(experiment, run, method),
+                             synthetic_made_from(experiment, run, method, seen(run)),
+                             functools.partial(task, run, method))
+              for run in range(experiment.runs) for method in methods]
+    done = utils.make_missing(augment, wanted, "making synthetic faces", options)
+    for file, (made, names) in done:
+        utils.save_arrays(file.path, file.made_from, names=names, **made._asdict())
 
 
 def draw(experiment, faces):
     """synthetic.png: for each method, faces of run 0 (framed) beside their parents."""
-    files = {name: synthetic_file(experiment, 0, name) for name in METHODS}
-    files = {name: file for name, file in files.items() if file.exists()}
+    files = {name: file for name in METHODS
+             if (file := synthetic_file(experiment, 0, name)).exists()}
     figure, grid = utils.new_figure(11, 1.15 * len(files) + 0.4, nrows=len(files), ncols=14,
                                     squeeze=False)
     for row, (method, file) in zip(grid, files.items()):
@@ -371,8 +380,9 @@ def draw(experiment, faces):
             axes.axis("off")
         for axes, cell in zip(row, cells):
             utils.show_face(axes, *cell)
+        what = f"{method}\n{len(made.images)} faces".replace("-", "-\n", 1)
         theta = f"\ntheta {experiment.theta}" if method in ("interpolate", "blend") else ""
-        row[0].set_ylabel(method.replace("-", "-\n", 1) + theta, fontsize=8)
+        row[0].set_ylabel(what + theta, fontsize=7)
     experiment.save_figure(figure, "synthetic.png")
 
 

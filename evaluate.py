@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import utils
-from augment import METHODS, synthetic_file
+from augment import METHODS, arms_of, synthetic_file
 from data.experiment import (
     experiment_faces,
     open_experiment,
@@ -34,7 +34,7 @@ from data.experiment import (
     training_faces,
 )
 from data.faces import as_input
-from train_classifier import arms_of, build_lenet5, check_classifiers, classifier_file
+from train_classifier import build_lenet5, check_classifiers, classifier_file
 from utils import Problem, listed, shown
 
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain_points": 100 * 9 / 43}
@@ -447,11 +447,11 @@ def main():
         several[name if name not in several else str(experiment.folder)] = metrics
         rows = rows_of(metrics)
         widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-        utils.say(f"\n{source(metrics)}: {runs(metrics)} of {metrics['repeats']} classifiers\n")
+        print(f"\n{source(metrics)}: {runs(metrics)} of {metrics['repeats']} classifiers\n")
         for row in ({key: key for key in widths}, *rows):
-            utils.say("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
-        utils.say(f"\n95 % intervals: {metrics['interval']}\nreport: {folder / 'report.md'}\n")
-        utils.say("\n".join([*gains_in_words(metrics), "the paper, one run on JAFFE: "
+            print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+        print(f"\n95 % intervals: {metrics['interval']}\nreport: {folder / 'report.md'}\n")
+        print("\n".join([*gains_in_words(metrics), "the paper, one run on JAFFE: "
                              f"{PAPER['gain_points']:+.1f} points"]))
     if len(several) > 1:
         common = os.path.commonpath([Path(path).resolve().parent for path in options.experiments])
@@ -477,7 +477,7 @@ def side_by_side(several, folder):
                  "", *(f"- {line}" for line in (*gains_in_words(metrics), *answers(metrics))), ""]
     utils.write_text(folder / "report.md", "\n".join(text))
     utils.write_text(folder / "metrics.json", utils.as_json(several))
-    utils.say(f"\nside by side: {shown(folder / 'report.md')}")
+    print(f"\nside by side: {shown(folder / 'report.md')}")
 
 
 def redraw_measured():

@@ -14,7 +14,6 @@ experiment.json.
 JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the next command.
 """
 
-import dataclasses
 import functools
 import math
 from urllib.parse import quote
@@ -22,14 +21,7 @@ from urllib.parse import quote
 import numpy as np
 
 import utils
-from data.experiment import (
-    Experiment,
-    begin,
-    read_split,
-    split_file,
-    training_faces,
-    write_splits,
-)
+from data.experiment import SETTINGS, begin, read_split, split_file, training_faces, write_splits
 from data.faces import EMOTION_NAMES, SCALES, SIDE, as_input
 from utils import shown
 
@@ -159,12 +151,11 @@ def cae_made_from(experiment, run, *pair):
 
 def main():
     options = arguments()
-    settings = [field.name for field in dataclasses.fields(Experiment) if field.metadata]
     given = {name: value for name, value in vars(options).items()
-             if name in settings and value is not None}
+             if name in SETTINGS and value is not None}
     experiment, faces = begin(options.experiment, options.data, options.results, given)
     pairs = len(experiment.emotions) * (len(experiment.emotions) - 1) * (options.scope != "all")
-    utils.say(f"{experiment}; about {4 + 1.6 * pairs:.0f} MB of CAEs for each")
+    print(f"{experiment}; about {4 + 1.6 * pairs:.0f} MB of CAEs for each")
     write_splits(experiment, faces, options)
     seen = training_faces(experiment, faces)
     draw_faces(experiment, faces, seen(0))
@@ -173,7 +164,7 @@ def main():
     if options.scope in ("pairs", "both"):
         train_pairs(experiment, seen, options)
     draw_cae(experiment, seen(0), options)
-    utils.say(f"experiment: {experiment.path}\nnext: python augment.py {experiment.path}")
+    print(f"experiment: {experiment.path}\nnext: python augment.py {experiment.path}")
 
 
 def cae_faces(experiment, faces):
@@ -191,23 +182,24 @@ def cae_steps(experiment, faces):
 
 def train_caes(experiment, seen, options):
     """run-NN/cae.npz for every run that has none yet."""
-    todo = [run for run in range(experiment.runs)
-            if not utils.finished(cae_file(experiment, run), cae_made_from(experiment, run))]
-
     def task(run):
         images, validation = cae_faces(experiment, seen(run))
         return {"images": images, "validation": validation, "latent": experiment.latent,
                 "epochs": experiment.cae_epochs, "batch": experiment.batch,
                 "seed": [experiment.seed, run]}
 
-    tasks = [functools.partial(task, run) for run in todo]
-    costs = [cae_steps(experiment, seen(run)) for run in todo]
-    utils.say_how_long(build_cae, (experiment.latent,), CAE_LOSS, costs, experiment.batch, options)
-    done = utils.run_tasks(train_cae, tasks, "training CAEs", options, costs)
-    for number, (weights, history) in done:
-        run = todo[number]
-        utils.save_weights(cae_file(experiment, run), cae_made_from(experiment, run), weights,
-                           loss=history[:, 0], validation_loss=history[:, 1])
+    wanted = [utils.Artifact(cae_file(experiment, run), cae_made_from(experiment, run),
+                             functools.partial(task, run), cae_steps(experiment, seen(run)))
+              for run in range(experiment.runs)]
+    for cae, (weights, history) in utils.make_missing(train_cae, wanted, "training CAEs", options,
+                                                      network(experiment)):
+        utils.save_weights(cae.path, cae.made_from, weights, loss=history[:, 0],
+                           validation_loss=history[:, 1])
+
+
+def network(experiment):
+    return {"build": build_cae, "arguments": (experiment.latent,), "loss": CAE_LOSS,
+            "batch": experiment.batch}
 
 
 def train_pairs(experiment, seen, options):
@@ -215,7 +207,14 @@ def train_pairs(experiment, seen, options):
 
     Weights are kept as float16: it moves a face by less than a grey level and halves the disk.
     """
-    todo, costs = [], []
+    def task(run, rows, epochs):
+        images = seen(run).images
+        return {"start": utils.load_weights(cae_file(experiment, run)),
+                "sources": images[rows[:, 0]], "targets": images[rows[:, 1]],
+                "latent": experiment.latent, "epochs": epochs, "batch": experiment.batch,
+                "seed": [experiment.seed, run]}
+
+    wanted = []
     for run in range(experiment.runs):
         utils.demand({cae_file(experiment, run): cae_made_from(experiment, run)},
                      f"train_cae.py {experiment.path} --scope both")
@@ -224,25 +223,14 @@ def train_pairs(experiment, seen, options):
             utils.warn(f"run {run}: nobody is known to show two emotions, so no pair has a CAE")
             continue
         plan = pair_plan(pairs, experiment, cae_steps(experiment, seen(run)))
-        made_from = cae_made_from(experiment, run, *next(iter(plan)))
-        for key, (rows, epochs) in plan.items():
-            if not utils.finished(cae_file(experiment, run, *key), made_from):
-                todo.append((run, key, rows, epochs))
-                costs.append(epochs * math.ceil(len(rows) / experiment.batch))
-
-    def task(run, key, rows, epochs):
-        images = seen(run).images
-        return {"start": utils.load_weights(cae_file(experiment, run)),
-                "sources": images[rows[:, 0]], "targets": images[rows[:, 1]],
-                "latent": experiment.latent, "epochs": epochs, "batch": experiment.batch,
-                "seed": [experiment.seed, run]}
-
-    tasks = [functools.partial(task, *what) for what in todo]
-    utils.say_how_long(build_cae, (experiment.latent,), CAE_LOSS, costs, experiment.batch, options)
-    done = utils.run_tasks(train_pair, tasks, "training a CAE per emotion pair", options, costs)
-    for number, weights in done:
-        run, key, *_ = todo[number]
-        utils.save_weights(cae_file(experiment, run, *key), cae_made_from(experiment, run, *key),
+        made_from = cae_made_from(experiment, run, *next(iter(plan)))  # the same for all pairs
+        wanted += [utils.Artifact(cae_file(experiment, run, *key), made_from,
+                                  functools.partial(task, run, rows, epochs),
+                                  epochs * math.ceil(len(rows) / experiment.batch))
+                   for key, (rows, epochs) in plan.items()]
+    for cae, weights in utils.make_missing(train_pair, wanted, "training a CAE per emotion pair",
+                                           options, network(experiment)):
+        utils.save_weights(cae.path, cae.made_from,
                            [weight.astype(np.float16) for weight in weights])
 
 
@@ -352,9 +340,8 @@ def arguments():
     add("--scope", choices=("both", "all", "pairs"), default="both", help="all: the CAE over all "
         "training faces; pairs: one per ordered pair of emotions, tuned from it (default: both)")
 
-    for field in dataclasses.fields(Experiment):
-        if field.metadata:
-            deciding.add_argument(f"--{field.name.replace('_', '-')}", **field.metadata)
+    for name, how in SETTINGS.items():
+        deciding.add_argument(f"--{name.replace('_', '-')}", **how)
     return parser.parse_args()
 
 

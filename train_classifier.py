@@ -14,11 +14,19 @@ leaves run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds
 """
 
 import functools
+import itertools
 
 import numpy as np
 
 import utils
-from augment import METHODS, method_list, synthetic_file, synthetic_made_from
+from augment import (
+    arms_of,
+    files_of,
+    method_list,
+    remove_files,
+    synthetic_file,
+    synthetic_made_from,
+)
 from data.experiment import experiment_faces, open_experiment, split_file, training_faces
 from data.faces import SIDE, as_input
 from utils import Problem, shown
@@ -172,13 +180,6 @@ def check_classifiers(experiment, seen, arms):
                  f"train_classifier.py {experiment.path}")
 
 
-def arms_of(experiment, kind):
-    """The arms of which any run has a file of a kind, in the order of augment.py's table."""
-    endings = {"synthetic": ".npz", "classifier": "-?.npz"}
-    return [arm for arm in ("none", *METHODS)
-            if any(experiment.folder.glob(f"run-*/{kind}-{arm}{endings[kind]}"))]
-
-
 def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
@@ -189,41 +190,36 @@ def main():
     arms = dict.fromkeys(["none", *wanted, *options.redo])
     seen = training_faces(experiment, experiment_faces(experiment))
     check_synthetic(experiment, seen, arms)
-    for arm in options.redo:
-        for path in list(experiment.folder.glob(f"run-*/classifier-{arm}-?.npz")):
-            path.unlink()
+    remove_files(experiment, "classifier", options.redo)
     train(experiment, seen, arms, options)
     draw(experiment)
-    utils.say(f"next: python evaluate.py {experiment.path}")
+    print(f"next: python evaluate.py {experiment.path}")
 
 
 def train(experiment, seen, arms, options):
     """run-NN/classifier-<arm>-<repeat>.npz for every run, arm and repeat that has none yet."""
-    todo, costs = [], []
-    for run, arm in [(run, arm) for run in range(experiment.runs) for arm in arms]:
-        made_from = classifier_made_from(experiment, run, arm)
-        missing = [repeat for repeat in range(experiment.repeats) if not utils.finished(
-            classifier_file(experiment, run, arm, repeat), made_from)]
-        if missing:
-            faces = len(training_set(experiment, run, arm, seen(run))[2])
-            todo += [(run, arm, repeat, made_from) for repeat in missing]
-            # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
-            steps = 0.75 * faces / experiment.batch * min(experiment.classifier_epochs, 30)
-            costs += [experiment.steps or steps] * len(missing)
-
-    def task(run, arm, repeat, _):
+    def task(run, arm, repeat):
         real, made, labels = training_set(experiment, run, arm, seen(run))
         return {"real": real, "made": made, "labels": labels, "settings": vars(experiment),
                 "emotions": len(experiment.emotions), "seed": [experiment.seed, run, repeat]}
 
-    network = build_lenet5, (len(experiment.emotions),), LOSS
-    utils.say_how_long(*network, costs, experiment.batch, options)
+    wanted = []
+    for run, arm in itertools.product(range(experiment.runs), arms):
+        made_from = classifier_made_from(experiment, run, arm)
+        made = 0 if arm == "none" else len(utils.load_arrays(
+            synthetic_file(experiment, run, arm), "emotions"))
+        # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
+        epochs = 0.75 * min(experiment.classifier_epochs, 30)
+        steps = experiment.steps or epochs * (len(seen(run).names) + made) / experiment.batch
+        wanted += [utils.Artifact(classifier_file(experiment, run, arm, repeat), made_from,
+                                  functools.partial(task, run, arm, repeat), steps)
+                   for repeat in range(experiment.repeats)]
+    network = {"build": build_lenet5, "arguments": (len(experiment.emotions),), "loss": LOSS,
+               "batch": experiment.batch}
     function = train_published if experiment.protocol == "published" else train_steps
-    tasks = [functools.partial(task, *what) for what in todo]
-    done = utils.run_tasks(function, tasks, "training classifiers", options, costs)
-    for number, (weights, history) in done:
-        *where, made_from = todo[number]
-        utils.save_weights(classifier_file(experiment, *where), made_from, weights, history=history)
+    for classifier, (weights, history) in utils.make_missing(
+            function, wanted, "training classifiers", options, network):
+        utils.save_weights(classifier.path, classifier.made_from, weights, history=history)
 
 
 def draw(experiment):
@@ -235,8 +231,8 @@ def draw(experiment):
         style = {"color": utils.COLOURS[k % 10], "lw": 1.2, "ls": "-" if k < 10 else "--"}
         marked = {"marker": utils.MARKERS[k % 10], "ms": 4, "label": arm, **style,
                   "mfc": None if k < 10 else "white"}
-        histories = [utils.load_arrays(path, "history") for path in sorted(
-            experiment.folder.glob(f"run-*/classifier-{arm}-?.npz"))]
+        histories = [utils.load_arrays(path, "history")
+                     for path in files_of(experiment, "classifier", arm)]
         for axes, column, scale in zip(both, (3, 4) if published else (1, 2), (1, 100)):
             if published:  # its runs stop at different epochs
                 for history in histories:

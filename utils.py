@@ -65,10 +65,6 @@ def counted(number, noun):
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def say(text):
-    print(text, flush=True)
-
-
 def warn(text):
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
@@ -344,17 +340,33 @@ def seconds_a_step(build, arguments, loss, batch):
     return (time.perf_counter() - began) / 20
 
 
-def say_how_long(build, arguments, loss, steps, batch, options):
-    """Before long work, about how long so many optimiser steps will take, from a short trial."""
-    if sum(steps) > 5000 and not options.dask:
-        trial = {"build": build, "arguments": arguments, "loss": loss, "batch": batch}
-        (_, seconds), = run_tasks(seconds_a_step, [lambda: trial], "", options)
-        cores = min(options.jobs, len(steps))
-        say(f"{sum(steps):.0f} optimiser steps of {1000 * seconds:.1f} ms on "
-            f"{counted(cores, 'core')}: about {duration(sum(steps) * seconds / cores)}")
-
-
 # ----------------------------------------------------------------------------------------- tasks
+class Artifact(NamedTuple):
+    """A file that a stage makes."""
+
+    path: Path
+    made_from: dict  # {input: digest}
+    task: callable  # gives the arguments of the function that makes it
+    cost: float = 1  # in optimiser steps or any other unit
+
+
+def make_missing(function, artifacts, label, options, network=None):
+    """Yield (artifact, function(**artifact.task())), as they end, of all that are not finished.
+
+    network: the arguments of `seconds_a_step`, to say before long work how long it will take.
+    """
+    todo = [artifact for artifact in artifacts if not finished(artifact.path, artifact.made_from)]
+    costs = [artifact.cost for artifact in todo]
+    steps, cores = sum(costs), min(options.jobs, len(todo))
+    if network and steps > 5000 and not options.dask:
+        (_, seconds), = run_tasks(seconds_a_step, [lambda: network], "", options)
+        print(f"{steps:.0f} optimiser steps of {1000 * seconds:.1f} ms on "
+              f"{counted(cores, 'core')}: about {duration(steps * seconds / cores)}")
+    tasks = [artifact.task for artifact in todo]
+    for number, result in run_tasks(function, tasks, label, options, costs):
+        yield todo[number], result
+
+
 def run_tasks(function, tasks, label, options, costs=None):
     """Yield (number of the task, function(**task())) as they end, in worker processes.
 
@@ -381,7 +393,7 @@ def local_pool(jobs):
     # When we are interrupted Python's tracker of resources tidies up; it need not say so.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     context = multiprocessing.get_context("spawn")
-    return futures.ProcessPoolExecutor(jobs, context, end_with, (os.getpid(),))
+    return futures.ProcessPoolExecutor(jobs, context, end_with_parent)
 
 
 def spread(function, tasks, pool, workers):
@@ -408,17 +420,15 @@ def perform(function, task):
         return function(**task)
 
 
-def end_with(parent):
-    """End this process soon after its parent, however that ends, but not by a Ctrl-C of its own."""
+def end_with_parent():
+    """Make this worker process end with its parent, however that ends; Ctrl-C is the parent's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        multiprocessing.parent_process().join()
         os._exit(1)
 
-    if os.name == "posix":
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -471,7 +481,7 @@ def with_progress(results, label, costs):
             if label and not terminal and (last or now - printed > 15):
                 printed, spent = now, now - began
                 left = "" if last else f", about {duration(spent * (total / done - 1))} left"
-                say(f"{label}: {count} of {len(costs)} after {duration(spent)}{left}")
+                print(f"{label}: {count} of {len(costs)} after {duration(spent)}{left}")
 
 
 def duration(seconds):
@@ -532,7 +542,8 @@ def run_script(main):
 
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, interrupted)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names may hold what a terminal cannot show
+    # Names may hold what a terminal cannot show; a log shows lines when they are printed.
+    sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         main()
         sys.stdout.flush()

@@ -168,6 +168,9 @@ class Experiment:
         utils.save_figure(figure, self.folder / "report" / name, label, self.stand_in)
 
 
+SETTINGS = {field.name: field.metadata for field in fields(Experiment) if field.metadata}
+
+
 def read_experiment(folder):
     """The `Experiment` in a folder. Raises `Problem` if there is none, or none that is sound."""
     file = Path(folder) / "experiment.json"
@@ -203,7 +206,7 @@ def begin(folder, path, results, given):
     experiment = read_experiment(folder) if folder else None
     path = Path(path or (experiment.data if experiment else data.default_data()))
     if path == utils.ROOT / "data" / "standin" and not path.exists():
-        utils.say("there is no JAFFE in data/: drawing the stand-in faces")
+        print("there is no JAFFE in data/: drawing the stand-in faces")
         standin.draw_all(path)
     known = vars(experiment) if experiment else {"crop": "", "subject": ""}
     data_set = data.load_faces(path, given.get("crop", known["crop"]),
@@ -354,7 +357,7 @@ def write_splits(experiment, faces, options):
     splits = [(run, *make_split(faces, experiment, run)) for run in todo]
     alike = [splits] if experiment.one_split and splits else [[split] for split in splits]
     if alike and experiment.align == "mean":
-        utils.say(f"registering the training faces of {utils.counted(len(alike), 'split')}")
+        print(f"registering the training faces of {utils.counted(len(alike), 'split')}")
     for group in alike:
         train = group[0][1]
         movements, mean = np.zeros((len(train), 4)), np.zeros(0)

@@ -31,7 +31,7 @@ def test_synthetic_faces_are_those_of_the_straight_line(line):
     names, nothing = line["train_names"], np.full(len(line["train_names"]), "")
     faces = data.Faces(names, nothing, line["train_emotions"], nothing, real_faces(line), ())
     weights = {(): [line[f"w{k}"] for k in range(20)]}
-    made = augment.augment("interpolate", faces, 32, weights, 0.5, 10_000, [0, 0])
+    made, _ = augment.augment("interpolate", faces, 32, weights, 0.5, 10_000, [0, 0])
     assert np.array_equal(line["parents"], made.parents)
     assert np.array_equal(line["synthetic_emotions"], made.emotions)
     theirs = line["synthetic_faces"]
