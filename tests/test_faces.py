@@ -1,6 +1,5 @@
 """Reading faces: layouts, formats, framing, registration. Refusals are in test_bad_input.py."""
 
-import csv
 import io
 import shutil
 import zipfile
@@ -9,9 +8,8 @@ import numpy as np
 import pytest
 from conftest import REAL_FACES, draw_tiny
 from PIL import Image
-from test_methods import plan
 
-from data import experiment, standin
+from data import standin
 from data import faces as data
 
 GREYS = (np.add.outer(np.arange(256), np.arange(256)) // 2).astype(np.uint8)
@@ -33,10 +31,13 @@ def scaled(image):
     return np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR))
 
 
-def test_crop_box_and_resize_are_the_papers():
-    face = loaded(GREY, "TIFF")
+def test_crops_and_resize():
+    face, wide = loaded(GREY, "TIFF"), GREY.resize((300, 200))  # by default the paper's box
     assert np.array_equal(face, scaled(GREY.crop((50, 65, 211, 226))))
     assert abs(face[23:25, 23:25].mean() - 137.25) < 0.6  # of (x + y) / 2 at (130, 145)
+    assert np.array_equal(loaded(wide, crop="square"), loaded(wide, crop="50,0,200"))
+    assert np.array_equal(loaded(GREY, crop="none"), loaded(GREY, crop="square"))
+    assert np.abs(loaded(wide, crop="none") - scaled(GREY)).max() <= 3
 
 
 def test_every_mode_and_format_gives_the_same_face():
@@ -56,35 +57,22 @@ def test_every_mode_and_format_gives_the_same_face():
     assert np.array_equal(loaded(turned, exif=exif), plain)
 
 
-def test_crops():
-    wide = GREY.resize((300, 200))
-    assert np.array_equal(loaded(wide, crop="square"), loaded(wide, crop="50,0,200"))
-    assert np.array_equal(loaded(GREY, crop="none"), loaded(GREY, crop="square"))
-    assert np.abs(loaded(wide, crop="none") - scaled(GREY)).max() <= 3
-
-
 def layouts(folder):
     """The same 36 drawn faces in every layout: [(what --data gets, options)]."""
-    tables = {"listed": [], "split": []}
+    listed, split = ["File; Emotion;subject"], ["file,emotion,subject,split,x,y,side"]
     with zipfile.ZipFile(folder / "zipped.zip", "w") as packed:
-        for file in sorted(draw_tiny(folder / "names").iterdir()):
+        for file in sorted(draw_tiny(folder / "names").iterdir(), reverse=True):
             packed.write(file, f"../deep/{file.name}")
             person, take = file.name[:2], file.name[5]
             emotion, part = LONG[file.name[3:5]], "Test" if take == "3" else "Training"
             for place in (f"folders/{emotion}", f"parts/{part}/{emotion}"):
                 (folder / place).mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, folder / place / file.name.replace(".", "_", 1))
-            row = {"file": f"names/{file.name}", "emotion": emotion, "subject": person,
-                   "split": part, "x": 50, "y": 65, "side": 161}
-            tables["split"].append(row)
-            tables["listed"].append({"File": row["file"], " Emotion": emotion,
-                                     "subject": f"Ms {person}"})
+            listed.append(f"names/{file.name};{emotion};Ms {person}")
+            split.append(f"names/{file.name},{emotion},{person},{part},50,65,161")
         packed.writestr("__MACOSX/._AA.AN1.png", b"resource fork")
-    for name, delimiter in (("listed", ";"), ("split", ",")):
-        with open(folder / f"{name}.csv", "w", encoding="utf-8-sig", newline="") as stream:
-            table = csv.DictWriter(stream, tables[name][0], delimiter=delimiter)
-            table.writeheader()
-            table.writerows(reversed(tables[name]))
+    for name, lines in (("listed", listed), ("split", split)):
+        (folder / f"{name}.csv").write_text("\n".join(lines), "utf-8-sig", newline="\r\n")
     box = {"crop": data.JAFFE_BOX}
     by_name = {**box, "subject": r"^(?:.*/)?(\w\w)_"}
     return [("names", box), ("zipped.zip", box), ("folders", by_name), ("parts", by_name),
@@ -101,8 +89,11 @@ def test_every_layout_gives_the_same_arrays(tmp_path):
         assert np.array_equal(faces.images, plain.images) and len(faces.names) == 36
         assert [who[-2:] for who in faces.subjects] == plain.subjects.tolist()
         assert [LONG.get(e, e) for e in faces.emotions] == [LONG[e] for e in plain.emotions]
+        split = path in ("parts", "split.csv")
         assert [(faces.parts == part).sum() for part in ("train", "test", "")] == (
-            [24, 12, 0] if path in ("parts", "split.csv") else [0, 0, 36])
+            [24, 12, 0] if split else [0, 0, 36])
+        assert split == ("on both sides of the data's own split: AA, BB, CC ... (4 in all)"
+                         in found.notes)
         assert found.crop == options.get("crop", "manifest")
     assert set(tmp_path.rglob("*")) == before  # nothing was unpacked
 
@@ -211,17 +202,6 @@ def test_an_unbelievable_registration_keeps_the_box(drawn):
     for shift, believed in ((3, True), (9, False)):  # 6 and 18 pixels
         moved = data.blurred(np.roll(patch, shift, axis=1))
         assert data.movement(moved, mean).any() == believed
-
-
-def test_no_test_face_has_a_part_in_the_mean(drawn):
-    """Other test faces, the same mean of the training faces."""
-    faces = drawn.take(np.arange(0, 213, 4))
-    train, test = experiment.make_split(faces, plan("holdout", faces), 1)
-    other = faces.pictures.copy()
-    for row in test:
-        other[row] = data.Picture(255 - other[row].grey, other[row].side)
-    found, again = (data.mean_face(each[train]) for each in (faces.pictures, other))
-    assert np.array_equal(found, again)
 
 
 @pytest.mark.skipif(not REAL_FACES.is_dir(), reason="the real photographs are not there")

@@ -1,7 +1,5 @@
 """The augmentation methods on faces and latents made by hand, pairs of emotions, and the splits."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -72,30 +70,20 @@ def test_interpolate_and_blend_weigh_the_same_pairs(theta, first):
         assert greys(made)[:3] == first and made.weights.tolist() == [[theta, 1 - theta]] * 9
 
 
-def test_transfer_is_the_literal_sum_of_latents():
-    # P posed AN (0) and HA (1), Q posed HA (2) and AN (3). The only transfer that makes HA of P is
-    # z(Q, AN) + z(P, HA) - z(P, AN) = 3 + 1 - 0, and so on; of each as many as interpolate makes.
-    faces = people(["P AN", "P HA", "Q HA", "Q AN"])
-    possible = {(2, 0, 1): ("AN", 1), (1, 3, 2): ("AN", 2),
-                (3, 1, 0): ("HA", 4), (0, 2, 3): ("HA", -1)}
-    for method, ends in ((augment.transfer, (-1, 4)), (augment.pixel_transfer, (0, 1))):
-        made = method(faces, by_hand())
-        assert sorted(made.emotions) == ["AN", "HA"] and made.weights.tolist() == [[1, 1, -1]] * 2
-        for *found, parents in zip(made.emotions, greys(made), made.parents.tolist()):
-            emotion, grey = possible[tuple(parents)]
-            assert found == [emotion, np.clip(grey, *ends)]
-
-
-def test_transfer_draws_other_people_and_other_emotions():
-    made = augment.transfer(ALL, by_hand())
-    jb, ia, ib = made.parents.T
+def test_transfer_is_the_literal_sum_and_draws_other_people_and_emotions():
+    """A face is its row, and so is its latent: z(j, B) + z(i, A) - z(i, B) is a sum of rows."""
+    made, pixels = (method(ALL, by_hand()) for method in (augment.transfer, augment.pixel_transfer))
+    (jb, ia, ib), other = made.parents.T, augment.transfer(ALL, by_hand(seed=(0, 1)))
+    assert greys(made) == (jb + ia - ib).tolist()
+    assert greys(pixels) == (jb + ia - ib).clip(0, 1).tolist()
+    assert made.weights.tolist() == pixels.weights.tolist() == [[1, 1, -1]] * 9
     assert (ALL.subjects[ia] == ALL.subjects[ib]).all()
     assert (ALL.subjects[jb] != ALL.subjects[ia]).all()
     assert (ALL.emotions[jb] == ALL.emotions[ib]).all()
     assert (ALL.emotions[ia] != ALL.emotions[ib]).all()
     assert np.array_equal(made.emotions, ALL.emotions[ia])
-    assert np.array_equal(made.parents, augment.pixel_transfer(ALL, by_hand()).parents)
-    assert not np.array_equal(made.parents, augment.transfer(ALL, by_hand(seed=(0, 1))).parents)
+    assert np.array_equal(made.parents, pixels.parents)
+    assert not np.array_equal(made.parents, other.parents)
 
 
 def test_translate_asks_the_cae_of_each_pair():
@@ -196,11 +184,10 @@ def test_pairs_of_emotions_and_their_budget():
     faces = people(["P AN", "P AN", "P HA", "Q HA", "R AN", " AN", " HA"])
     assert {key: rows.tolist() for key, rows in emotion_pairs(faces).items()} == {
         ("AN", "HA"): [[0, 2], [1, 2]], ("HA", "AN"): [[2, 0], [2, 1]]}
-    settings = SimpleNamespace(batch=4, pair_epochs=8)
     many = {"a": np.zeros((60, 2)), "b": np.arange(2000).reshape(1000, 2)}
     # Of 800 steps each has 400, where an epoch is 15 and 250; of 200 it has 100.
     for steps_of_cae, expected in ((200, [(60, 8), (1000, 1)]), (50, [(60, 6), (400, 1)])):
-        plans = pair_plan(many, settings, steps_of_cae).values()
+        plans = pair_plan(many, plan("published", faces), steps_of_cae).values()
         assert [(len(rows), epochs) for rows, epochs in plans] == expected
         assert [*plans][1][0][-1].tolist() == [1998, 1999]
 
@@ -251,9 +238,3 @@ def test_published_split_is_the_papers(drawn):
     assert len(augment.translations(drawn.take(train), by_hand())[0]) == 1020
     for emotions, sizes in ((known, [127, 43]), (np.concatenate([known, made]), [1613, 538])):
         assert [*map(len, published_split(emotions))] == sizes
-
-
-def test_given_split():
-    faces = grid(4)._replace(parts=np.resize(["train", "train", "test"], 48))
-    train, test = experiment.make_split(faces, plan("given", faces), 0)
-    assert (faces.parts[train] == "train").all() and len(test) == 16
