@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 import utils
-from data.experiment import experiment_faces, open_experiment, split_file, training_faces
+from data.experiment import all_faces, open_experiment, training_faces
 from data.faces import as_input
 from train_cae import build_cae, cae_file, cae_made_from, emotion_pairs
 from utils import shown
@@ -53,9 +53,14 @@ class Tools(NamedTuple):
 
 
 # --------------------------------------------------------------------- which faces become which
-# Plans and methods get the training faces with images float32 (n, 48, 48, 1) in [0, 1]. A plan
-# says which emotions are made, str (n,), of which rows, int (n, k). A method and its controls share
-# one, so that they make the same number of faces of each emotion.
+# Plans and methods get the training faces with images float32 (n, 48, 48, 1) in [0, 1]. A plan is
+# the `Synthetic` faces without their images. A method and its controls share one, so that they make
+# the same number of faces of each emotion.
+def planned(emotions, parents, *weights):
+    """A plan whose faces all count their parents (n, k) with the same k weights."""
+    return Synthetic(None, emotions, parents, np.tile(np.float32(weights), (len(parents), 1)))
+
+
 def same_emotion_pairs(faces, tools):
     """Every unordered pair (a, b) of faces of one emotion, emotion by emotion.
 
@@ -74,7 +79,7 @@ def same_emotion_pairs(faces, tools):
         b = number + a + 1 - count + (n - a) * (n - a - 1) // 2  # row a, column b of the triangle
         pairs.append(np.stack([rows[a], rows[b]], axis=1))
     pairs = np.concatenate(pairs)
-    return faces.emotions[pairs[:, 0]], pairs
+    return planned(faces.emotions[pairs[:, 0]], pairs, tools.theta, 1 - tools.theta)
 
 
 def translations(faces, tools):
@@ -88,7 +93,7 @@ def translations(faces, tools):
         rng = np.random.default_rng(tools.seed)
         kept = np.sort(rng.choice(len(rows), tools.most, replace=False))
         targets, rows = targets[kept], rows[kept]
-    return targets, rows[:, None]
+    return planned(targets, rows[:, None], 1)
 
 
 def transfers(faces, tools):
@@ -104,14 +109,14 @@ def transfers(faces, tools):
     def drawn(choices):
         return choices[rng.integers(len(choices))]
 
-    for a in same_emotion_pairs(faces, tools)[0].tolist():
+    for a in same_emotion_pairs(faces, tools).emotions.tolist():
         if a in possible:
             row, i, others = drawn(possible[a])
             b = drawn(others)
             j = drawn([person for person in posed[b] if person != i])
             parents.append((drawn(posed[b][j]), row, drawn(posed[b][i])))
             made.append(a)
-    return np.array(made), np.array(parents)
+    return planned(np.array(made), np.array(parents), 1, 1, -1)
 
 
 def posers(faces):
@@ -124,35 +129,17 @@ def posers(faces):
 
 
 # ----------------------------------------------------------------------------------- the methods
-def interpolate(faces, tools):
-    emotions, pairs = same_emotion_pairs(faces, tools)
-    weights = same_for_all(pairs, tools.theta, 1 - tools.theta)
-    latents = tools.encode(faces.images)
-    return Synthetic(tools.decode(weighted(latents[pairs], weights)), emotions, pairs, weights)
+def from_latents(faces, tools, plan):
+    """interpolate and transfer: decoded sums of the parents' latents."""
+    made, latents = plan(faces, tools), tools.encode(faces.images)
+    return made._replace(images=tools.decode(weighted(latents[made.parents], made.weights)))
 
 
-def blend(faces, tools):
-    emotions, pairs = same_emotion_pairs(faces, tools)
-    weights = same_for_all(pairs, tools.theta, 1 - tools.theta)
-    return Synthetic(weighted(faces.images[pairs], weights), emotions, pairs, weights)
-
-
-def transfer(faces, tools):
-    emotions, parents = transfers(faces, tools)
-    weights = same_for_all(parents, 1, 1, -1)
-    latents = tools.encode(faces.images)
-    return Synthetic(tools.decode(weighted(latents[parents], weights)), emotions, parents, weights)
-
-
-def pixel_transfer(faces, tools):
-    emotions, parents = transfers(faces, tools)
-    weights = same_for_all(parents, 1, 1, -1)
-    images = weighted(faces.images[parents], weights).clip(0, 1)
-    return Synthetic(images, emotions, parents, weights)
-
-
-def same_for_all(parents, *weights):
-    return np.tile(np.float32(weights), (len(parents), 1))
+def from_pixels(faces, tools, plan):
+    """blend and pixel-transfer: the same sums of their pixels, without any autoencoder."""
+    made = plan(faces, tools)
+    images = weighted(faces.images[made.parents], made.weights)
+    return made._replace(images=images.clip(0, 1))
 
 
 def weighted(parents, weights):
@@ -160,44 +147,46 @@ def weighted(parents, weights):
     return np.einsum("nk...,nk->n...", parents, weights, dtype=np.float32)
 
 
-def translate(faces, tools):
-    targets, rows = translations(faces, tools)
-    sources, images = faces.emotions[rows[:, 0]], np.empty_like(faces.images[rows[:, 0]])
+def translate(faces, tools, plan):
+    """Each face by the CAE of the pair of its emotion and the one that it is to have."""
+    made = plan(faces, tools)
+    rows = made.parents[:, 0]
+    images = np.empty_like(faces.images[rows])
     for source, target in emotion_pairs(faces):
-        here = (sources == source) & (targets == target)
+        here = (faces.emotions[rows] == source) & (made.emotions == target)
         if here.any():
-            images[here] = tools.translate(source, target, faces.images[rows[here, 0]])
-    return Synthetic(images, targets, rows, same_for_all(rows, 1))
+            images[here] = tools.translate(source, target, faces.images[rows[here]])
+    return made._replace(images=images)
 
 
-def person_mean(faces, tools):
+def person_mean(faces, tools, plan):
     """What a translator trained on mean squared error tends to, without any autoencoder.
 
     Where the person has no training face of the emotion, somebody else's mean stands in, people in
     turn, so that there are as many faces as of `translate`.
     """
-    targets, rows = translations(faces, tools)
-    posed = posers(faces)
+    made, posed = plan(faces, tools), posers(faces)
     most = max(len(theirs) for people in posed.values() for theirs in people.values())
-    parents, weights = np.zeros((len(rows), most), int), np.zeros((len(rows), most), np.float32)
-    for k, (row, target) in enumerate(zip(rows[:, 0], targets.tolist())):
+    parents = np.zeros((len(made.emotions), most), int)
+    weights = np.zeros(parents.shape, np.float32)
+    for k, (row, target) in enumerate(zip(made.parents[:, 0], made.emotions.tolist())):
         people = posed[target]
         theirs = people.get(faces.subjects[row]) or [*people.values()][k % len(people)]
         parents[k] = np.resize(theirs, most)
         weights[k, :len(theirs)] = 1 / len(theirs)
     images = np.concatenate([weighted(faces.images[p][None], w[None])
                              for p, w in zip(parents, weights)])
-    return Synthetic(images, targets, parents, weights)
+    return Synthetic(images, made.emotions, parents, weights)
 
 
 def duplicate(faces, tools, plan):
     """Training faces in turn, as many of each emotion as the method of the plan makes."""
-    emotions, _ = plan(faces, tools)
+    emotions = plan(faces, tools).emotions
     rows = np.empty(len(emotions), int)
     for emotion in np.unique(emotions):
         here = emotions == emotion
         rows[here] = np.resize(np.flatnonzero(faces.emotions == emotion), here.sum())
-    return Synthetic(faces.images[rows], emotions, rows[:, None], same_for_all(rows, 1))
+    return planned(emotions, rows[:, None], 1)._replace(images=faces.images[rows])
 
 
 def geometric(faces, tools, plan):
@@ -224,28 +213,28 @@ def affine(image, flip, shift, turn, zoom):
 
 
 class Method(NamedTuple):
-    make: callable  # (faces, tools) to `Synthetic`
-    plan: callable
+    make: callable  # (faces, tools, plan) to `Synthetic`
+    plan: callable  # (faces, tools) to `Synthetic` without images
     control_of: str = ""
     needs: str = ""  # "cae", "pairs" (the CAEs per emotion pair) or nothing
 
 
 def controls(method, plan):
     """The two that any method can be compared with."""
-    return {f"{kind.__name__}-{method}": Method(functools.partial(kind, plan=plan), plan, method)
+    return {f"{kind.__name__}-{method}": Method(kind, plan, method)
             for kind in (duplicate, geometric)}
 
 
-# A method of your own is a function of (faces, tools) and a row here; README.md shows one.
+# A method of your own is a function of (faces, tools, plan) and a row here; README.md shows one.
 METHODS = {
     "translate": Method(translate, translations, needs="pairs"),
     "person-mean": Method(person_mean, translations, "translate"),
     **controls("translate", translations),
-    "interpolate": Method(interpolate, same_emotion_pairs, needs="cae"),
-    "blend": Method(blend, same_emotion_pairs, "interpolate"),
+    "interpolate": Method(from_latents, same_emotion_pairs, needs="cae"),
+    "blend": Method(from_pixels, same_emotion_pairs, "interpolate"),
     **controls("interpolate", same_emotion_pairs),
-    "transfer": Method(transfer, transfers, needs="cae"),
-    "pixel-transfer": Method(pixel_transfer, transfers, "transfer"),
+    "transfer": Method(from_latents, transfers, needs="cae"),
+    "pixel-transfer": Method(from_pixels, transfers, "transfer"),
     **controls("transfer", transfers),
 }
 DEFAULT = ["translate", "person-mean", "duplicate-translate", "interpolate"]
@@ -254,16 +243,9 @@ LACKING = {translations: "nobody is known to show two emotions",
            transfers: "no two people are known to show two emotions in common"}
 
 
-def why_not(faces):
-    """{method: why these training faces do not allow it}."""
-    trial = Tools(None, None, None, 0.5, 1000, [0])
-    lacking = {plan: why for plan, why in LACKING.items() if not len(plan(faces, trial)[0])}
-    return {name: lacking[row.plan] for name, row in METHODS.items() if row.plan in lacking}
-
-
 # ------------------------------------------------------------------------------------- the stage
 def augment(method, faces, latent, weights, theta, most, seed):
-    """(`Synthetic` faces of a method, names of the training faces). faces: `Faces`; weights: of
+    """`Synthetic` faces of a method as a dict, and the names of the training faces. weights: of
     CAEs, {pair of emotions or () for the one}."""
     faces = faces._replace(images=as_input(faces.images))
     model, encode, decode = build_cae(latent) if weights else None, None, None
@@ -275,12 +257,8 @@ def augment(method, faces, latent, weights, theta, most, seed):
         model.set_weights(weights[source, target])
         return utils.predict(model, images)
 
-    tools = Tools(encode, decode, translated, theta, most, seed)
-    return METHODS[method].make(faces, tools), faces.names
-
-
-def synthetic_file(experiment, run, method):
-    return experiment.run_folder(run) / f"synthetic-{method}.npz"
+    tools, row = Tools(encode, decode, translated, theta, most, seed), METHODS[method]
+    return {"names": faces.names, **row.make(faces, tools, row.plan)._asdict()}
 
 
 def files_of(experiment, kind, arm):
@@ -311,34 +289,34 @@ def synthetic_made_from(experiment, run, method, faces):
     files = caes_needed(experiment, run, method, faces)
     utils.demand({file: cae_made_from(experiment, run, *key) for key, file in files.items()},
                  f"train_cae.py {experiment.path}")
-    return utils.digests(split_file(experiment, run), *files.values())
+    return utils.digests(experiment.npz(run, "split"), *files.values())
 
 
 def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
-    seen = training_faces(experiment, experiment_faces(experiment))
-    reasons = [why_not(seen(run)) for run in range(experiment.runs)]
-    again = possible_methods(options.redo, reasons) if options.redo else []
-    methods = dict.fromkeys([*possible_methods(options.methods, reasons), *again])
-    remove_files(experiment, "synthetic", again)
+    seen = training_faces(experiment, all_faces(experiment))
+    trial = Tools(None, None, None, 0.5, 1000, [0])
+    lacking = {plan for run in range(experiment.runs) for plan in LACKING
+               if not len(plan(seen(run), trial).emotions)}
+    again = possible_methods(options.redo, lacking) if options.redo else []
+    methods = dict.fromkeys([*possible_methods(options.methods, lacking), *again])
     make(experiment, seen, methods, options)
     draw(experiment, seen(0))
     print(f"next: python train_classifier.py {experiment.path}")
 
 
-def possible_methods(asked, reasons):
-    """The methods asked for, all or, by default, DEFAULT, that the faces of every run allow."""
-    everything, possible = "all" in asked, []
-    methods = METHODS if everything else asked or DEFAULT
+def possible_methods(asked, lacking):
+    """The methods asked for, all or, by default, DEFAULT, but for those with a plan of `lacking`."""
+    methods, possible = METHODS if "all" in asked else asked or DEFAULT, []
     for method in methods:
-        reason = next((run[method] for run in reasons if method in run), "")
-        if not reason:
+        plan = METHODS[method].plan
+        if plan not in lacking:
             possible.append(method)
-        elif everything or not asked:
-            print(f"without {method}: {reason}")
+        elif method in asked:
+            raise utils.Problem(f"{method}: {LACKING[plan]}; leave the method out")
         else:
-            raise utils.Problem(f"{method}: {reason}; leave the method out")
+            print(f"without {method}: {LACKING[plan]}")
     return possible if asked or len(possible) == len(methods) else WITHOUT_PEOPLE
 
 
@@ -351,19 +329,18 @@ def make(experiment, seen, methods, options):
                 "theta": experiment.theta, "most": experiment.max_synthetic,
                 "seed": [experiment.seed, run]}
 
-    wanted = [utils.Artifact(synthetic_file(experiment, run, method),
+    wanted = [utils.Artifact(experiment.npz(run, "synthetic", method),
                              synthetic_made_from(experiment, run, method, seen(run)),
                              functools.partial(task, run, method))
               for run in range(experiment.runs) for method in methods]
-    done = utils.make_missing(augment, wanted, "making synthetic faces", options)
-    for file, (made, names) in done:
-        utils.save_arrays(file.path, file.made_from, names=names, **made._asdict())
+    remove_files(experiment, "synthetic", options.redo)
+    utils.make_missing(augment, wanted, "making synthetic faces", options)
 
 
 def draw(experiment, faces):
     """synthetic.png: for each method, faces of run 0 (framed) beside their parents."""
     files = {name: file for name in METHODS
-             if (file := synthetic_file(experiment, 0, name)).exists()}
+             if (file := experiment.npz(0, "synthetic", name)).exists()}
     figure, grid = utils.new_figure(11, 1.15 * len(files) + 0.4, nrows=len(files), ncols=14,
                                     squeeze=False)
     for row, (method, file) in zip(grid, files.items()):

@@ -25,16 +25,10 @@ from pathlib import Path
 import numpy as np
 
 import utils
-from augment import METHODS, arms_of, synthetic_file
-from data.experiment import (
-    experiment_faces,
-    open_experiment,
-    read_split,
-    test_faces,
-    training_faces,
-)
+from augment import METHODS, arms_of
+from data.experiment import all_faces, open_experiment, read_split, test_faces, training_faces
 from data.faces import as_input
-from train_classifier import build_lenet5, check_classifiers, classifier_file
+from train_classifier import build_lenet5, check_classifiers
 from utils import Problem, listed, shown
 
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain_points": 100 * 9 / 43}
@@ -105,7 +99,7 @@ def predict(experiment, faces, arms):
         predicted = {REFERENCE: reference}
         for arm in arms:
             if arm != "none":
-                path = synthetic_file(experiment, run, arm)
+                path = experiment.npz(run, "synthetic", arm)
                 names, parents = utils.load_arrays(path, "names", "parents")
                 leaked = set(test.names.tolist()) & set(names[np.unique(parents)].tolist())
                 if leaked:
@@ -113,7 +107,7 @@ def predict(experiment, faces, arms):
                                   f"remove it and run augment.py again")
             guesses = []
             for repeat in range(experiment.repeats):
-                model.set_weights(utils.load_weights(classifier_file(experiment, run, arm, repeat)))
+                model.set_weights(utils.load_weights(experiment.npz(run, "classifier", arm, repeat)))
                 shares = utils.predict(model, as_input(test.images))
                 guesses.append(labels[shares.argmax(1)])
                 rows = zip(test.names, test.subjects, test.emotions, guesses[-1], shares)
@@ -150,7 +144,7 @@ def evaluate(experiment):
     labels = experiment.emotions
     if "none" not in arms:
         raise Problem(f"{path}: no classifiers yet; run train_classifier.py {path}")
-    faces = experiment_faces(experiment)
+    faces = all_faces(experiment)
     check_classifiers(experiment, training_faces(experiment, faces), arms)
     tests, predicted = predict(experiment, faces, arms)
     train, test, movements, _ = read_split(experiment, faces, 0)
@@ -176,7 +170,7 @@ def evaluate(experiment):
         if arm != "none":
             results[arm]["gain_points"] = gain(accuracy[arm], accuracy["none"], protocol, ratio)
         if arm in METHODS:
-            made = utils.load_arrays(synthetic_file(experiment, 0, arm), "emotions")
+            made = utils.load_arrays(experiment.npz(0, "synthetic", arm), "emotions")
             results[arm]["synthetic_faces"] = len(made)
     against = {arm: {control: gain(accuracy[arm], accuracy[control], protocol, ratio)
                      for control in arms[1:] if METHODS[control].control_of == arm} for arm in arms}
@@ -297,7 +291,7 @@ def source(metrics):
 
 
 def runs(metrics):
-    return utils.counted(metrics["runs"], "run")
+    return "1 run" if metrics["runs"] == 1 else f"{metrics['runs']} runs"
 
 
 FIGURES = {

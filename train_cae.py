@@ -15,13 +15,14 @@ JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the
 """
 
 import functools
+import itertools
 import math
 from urllib.parse import quote
 
 import numpy as np
 
 import utils
-from data.experiment import SETTINGS, begin, read_split, split_file, training_faces, write_splits
+from data.experiment import SETTINGS, begin, read_split, training_faces, write_splits
 from data.faces import EMOTION_NAMES, SCALES, SIDE, as_input
 from utils import shown
 
@@ -79,7 +80,7 @@ def shuffled(count, seed, epochs):
 
 
 def train_cae(images, validation, latent, epochs, batch, seed):
-    """Train a CAE to give back `images`: (weights, float32 (epochs, 2): loss and validation loss).
+    """Train a CAE to give back `images`: its weights, loss and validation loss of each epoch.
 
     images, validation: uint8 (n, 48, 48); validation selects nothing and may be empty.
     """
@@ -91,34 +92,35 @@ def train_cae(images, validation, latent, epochs, batch, seed):
         if len(rows):
             seen, _ = utils.in_batches(trainer.measure, held_out, held_out, rows, 64)
         history.append((loss, seen))
-    return trainer.model.get_weights(), np.float32(history)
+    loss, validation_loss = np.float32(history).T
+    return {**utils.named(trainer.model.get_weights()), "loss": loss,
+            "validation_loss": validation_loss}
 
 
 def train_pair(start, sources, targets, latent, epochs, batch, seed):
     """Fine-tune the CAE of weights `start` to turn each face of `sources` into that of `targets`,
-    uint8 (n, 48, 48) both; its weights."""
+    uint8 (n, 48, 48) both; its weights.
+
+    They are float16: it moves a face by less than a grey level and halves the disk.
+    """
     trainer = utils.trainer(build_cae, (latent,), CAE_LOSS)
     x, y, orders = as_input(sources), as_input(targets), shuffled(len(sources), seed, epochs)
     for _ in utils.fit(trainer, start, x, y, orders, batch):
         pass
-    return trainer.model.get_weights()
-
-
-def same_person_pairs(faces, source, target):
-    """int (n, 2): rows of all pairs of one person's faces, the first with emotion `source`, the
-    second with `target`. People differ in takes and may lack an emotion: what there is counts."""
-    first, second = (np.flatnonzero(faces.emotions == emotion) for emotion in (source, target))
-    same = faces.subjects[first][:, None] == faces.subjects[second]
-    a, b = np.nonzero(same & (faces.subjects[second] != ""))
-    return np.stack([first[a], second[b]], axis=1)
+    return utils.named(weight.astype(np.float16) for weight in trainer.model.get_weights())
 
 
 def emotion_pairs(faces):
-    """{(source, target): rows of `same_person_pairs`} for every ordered pair that anybody posed."""
-    emotions = sorted(set(faces.emotions.tolist())) if faces.subjects.any() else []
-    pairs = {(source, target): same_person_pairs(faces, source, target)
-             for source in emotions for target in emotions if source != target}
-    return {key: rows for key, rows in pairs.items() if len(rows)}
+    """{(source, target): int (n, 2)} of every ordered pair of emotions that anybody posed: rows of
+    all pairs of one person's faces, the first with emotion `source`, the second with `target`.
+    People differ in takes and may lack an emotion: what there is counts."""
+    known, pairs = faces.subjects != "", {}
+    for key in itertools.permutations(np.unique(faces.emotions).tolist(), 2):
+        first, second = (np.flatnonzero(known & (faces.emotions == emotion)) for emotion in key)
+        a, b = np.nonzero(faces.subjects[first][:, None] == faces.subjects[second])
+        if len(a):
+            pairs[key] = np.stack([first[a], second[b]], axis=1)
+    return pairs
 
 
 def pair_plan(pairs, experiment, steps_of_cae):
@@ -141,12 +143,12 @@ def pair_plan(pairs, experiment, steps_of_cae):
 def cae_file(experiment, run, *pair):
     """run-NN/cae.npz or, for a pair of emotions, run-NN/cae-AN-DI.npz."""
     labels = (quote(emotion, safe="").replace("-", "%2D") for emotion in pair)
-    return experiment.run_folder(run) / f"{'-'.join(['cae', *labels])}.npz"
+    return experiment.npz(run, "cae", *labels)
 
 
 def cae_made_from(experiment, run, *pair):
     before = [cae_file(experiment, run)] if pair else []
-    return utils.digests(split_file(experiment, run), *before)
+    return utils.digests(experiment.npz(run, "split"), *before)
 
 
 def main():
@@ -191,22 +193,12 @@ def train_caes(experiment, seen, options):
     wanted = [utils.Artifact(cae_file(experiment, run), cae_made_from(experiment, run),
                              functools.partial(task, run), cae_steps(experiment, seen(run)))
               for run in range(experiment.runs)]
-    for cae, (weights, history) in utils.make_missing(train_cae, wanted, "training CAEs", options,
-                                                      network(experiment)):
-        utils.save_weights(cae.path, cae.made_from, weights, loss=history[:, 0],
-                           validation_loss=history[:, 1])
-
-
-def network(experiment):
-    return {"build": build_cae, "arguments": (experiment.latent,), "loss": CAE_LOSS,
-            "batch": experiment.batch}
+    network = build_cae, (experiment.latent,), CAE_LOSS, experiment.batch
+    utils.make_missing(train_cae, wanted, "training CAEs", options, network)
 
 
 def train_pairs(experiment, seen, options):
-    """run-NN/cae-AN-DI.npz for every run and ordered pair of emotions that has none yet.
-
-    Weights are kept as float16: it moves a face by less than a grey level and halves the disk.
-    """
+    """run-NN/cae-AN-DI.npz for every run and ordered pair of emotions that has none yet."""
     def task(run, rows, epochs):
         images = seen(run).images
         return {"start": utils.load_weights(cae_file(experiment, run)),
@@ -228,10 +220,8 @@ def train_pairs(experiment, seen, options):
                                   functools.partial(task, run, rows, epochs),
                                   epochs * math.ceil(len(rows) / experiment.batch))
                    for key, (rows, epochs) in plan.items()]
-    for cae, weights in utils.make_missing(train_pair, wanted, "training a CAE per emotion pair",
-                                           options, network(experiment)):
-        utils.save_weights(cae.path, cae.made_from,
-                           [weight.astype(np.float16) for weight in weights])
+    network = build_cae, (experiment.latent,), CAE_LOSS, experiment.batch
+    utils.make_missing(train_pair, wanted, "training a CAE per emotion pair", options, network)
 
 
 # ----------------------------------------------------------------------------------- the figures

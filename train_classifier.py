@@ -19,15 +19,8 @@ import itertools
 import numpy as np
 
 import utils
-from augment import (
-    arms_of,
-    files_of,
-    method_list,
-    remove_files,
-    synthetic_file,
-    synthetic_made_from,
-)
-from data.experiment import experiment_faces, open_experiment, split_file, training_faces
+from augment import arms_of, files_of, method_list, remove_files, synthetic_made_from
+from data.experiment import all_faces, open_experiment, training_faces
 from data.faces import SIDE, as_input
 from utils import Problem, shown
 
@@ -77,7 +70,7 @@ def train_published(real, made, labels, emotions, settings, seed):
         since_best = len(history) - 1 - np.argmin([row[3] for row in history])
         if settings["patience"] and since_best >= settings["patience"]:
             break
-    return trainer.model.get_weights(), np.float32(history)
+    return {**utils.named(trainer.model.get_weights()), "history": np.float32(history)}
 
 
 def joined(real, made):
@@ -113,7 +106,7 @@ def train_steps(real, made, labels, emotions, settings, seed):
     weights = trainer.model.get_weights()
     if settings["keep"] == "average":
         weights = [(sums / (looks - looks // 2)).astype(np.float32) for sums in total]
-    return weights, np.float32(history)
+    return {**utils.named(weights), "history": np.float32(history)}
 
 
 def mixed_rows(real, total, steps, batch, seed):
@@ -139,7 +132,7 @@ def training_set(experiment, run, arm, faces):
     """
     made, emotions = np.empty((0, SIDE, SIDE, 1), np.float32), faces.emotions
     if arm != "none":
-        path = synthetic_file(experiment, run, arm)
+        path = experiment.npz(run, "synthetic", arm)
         made, of, parents, names = utils.load_arrays(path, "images", "emotions", "parents", "names")
         with utils.reading(path):
             strangers = set(names[np.unique(parents)].tolist()) - set(faces.names.tolist())
@@ -151,13 +144,9 @@ def training_set(experiment, run, arm, faces):
 
 
 # ------------------------------------------------------------------------------------- the stage
-def classifier_file(experiment, run, arm, repeat):
-    return experiment.run_folder(run) / f"classifier-{arm}-{repeat}.npz"
-
-
 def classifier_made_from(experiment, run, arm):
-    synthetic = [] if arm == "none" else [synthetic_file(experiment, run, arm)]
-    return utils.digests(split_file(experiment, run), *synthetic)
+    synthetic = [] if arm == "none" else [experiment.npz(run, "synthetic", arm)]
+    return utils.digests(experiment.npz(run, "split"), *synthetic)
 
 
 def check_synthetic(experiment, seen, arms):
@@ -165,7 +154,7 @@ def check_synthetic(experiment, seen, arms):
     needed = {arm: {} for arm in arms if arm != "none"}
     for run in range(experiment.runs):
         for arm, files in needed.items():
-            files[synthetic_file(experiment, run, arm)] = synthetic_made_from(
+            files[experiment.npz(run, "synthetic", arm)] = synthetic_made_from(
                 experiment, run, arm, seen(run))
     for arm, files in needed.items():
         utils.demand(files, f"augment.py {experiment.path} --methods {arm}")
@@ -174,7 +163,7 @@ def check_synthetic(experiment, seen, arms):
 def check_classifiers(experiment, seen, arms):
     """`check_synthetic`, and likewise that every run has all classifiers of all arms."""
     check_synthetic(experiment, seen, arms)
-    utils.demand({classifier_file(experiment, run, arm, repeat):
+    utils.demand({experiment.npz(run, "classifier", arm, repeat):
                   classifier_made_from(experiment, run, arm) for arm in arms
                   for run in range(experiment.runs) for repeat in range(experiment.repeats)},
                  f"train_classifier.py {experiment.path}")
@@ -188,7 +177,7 @@ def main():
         raise Problem(f"{experiment.path}: no synthetic faces yet; run augment.py "
                       f"{experiment.path} first, or give --arms none")
     arms = dict.fromkeys(["none", *wanted, *options.redo])
-    seen = training_faces(experiment, experiment_faces(experiment))
+    seen = training_faces(experiment, all_faces(experiment))
     check_synthetic(experiment, seen, arms)
     remove_files(experiment, "classifier", options.redo)
     train(experiment, seen, arms, options)
@@ -207,19 +196,17 @@ def train(experiment, seen, arms, options):
     for run, arm in itertools.product(range(experiment.runs), arms):
         made_from = classifier_made_from(experiment, run, arm)
         made = 0 if arm == "none" else len(utils.load_arrays(
-            synthetic_file(experiment, run, arm), "emotions"))
+            experiment.npz(run, "synthetic", arm), "emotions"))
         # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
         epochs = 0.75 * min(experiment.classifier_epochs, 30)
         steps = experiment.steps or epochs * (len(seen(run).names) + made) / experiment.batch
-        wanted += [utils.Artifact(classifier_file(experiment, run, arm, repeat), made_from,
+        wanted += [utils.Artifact(experiment.npz(run, "classifier", arm, repeat), made_from,
                                   functools.partial(task, run, arm, repeat), steps)
                    for repeat in range(experiment.repeats)]
-    network = {"build": build_lenet5, "arguments": (len(experiment.emotions),), "loss": LOSS,
-               "batch": experiment.batch}
+    remove_files(experiment, "classifier", options.redo)
+    network = build_lenet5, (len(experiment.emotions),), LOSS, experiment.batch
     function = train_published if experiment.protocol == "published" else train_steps
-    for classifier, (weights, history) in utils.make_missing(
-            function, wanted, "training classifiers", options, network):
-        utils.save_weights(classifier.path, classifier.made_from, weights, history=history)
+    utils.make_missing(function, wanted, "training classifiers", options, network)
 
 
 def draw(experiment):

@@ -60,13 +60,9 @@ def listed(words, most):
     return ", ".join(words[:most]) + more
 
 
-def counted(number, noun):
-    """1 run, 2 runs"""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def warn(text):
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+def warn(*texts):
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -84,11 +80,10 @@ def reading(path, remedy="remove it and run the script that makes it again"):
 
 
 # ----------------------------------------------------------------------------------------- files
-def write_file(path, data, exclusive=False):
+def write_file(path, data):
     """Write bytes so that the file is there whole or not at all, with the folders above it.
 
     Two processes may write the same file: each has a temporary name of its own, the last one stays.
-    exclusive: raise FileExistsError where the file is there already.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -99,12 +94,10 @@ def write_file(path, data, exclusive=False):
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            (os.link if exclusive else os.replace)(part, path)
+            os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        if exclusive and path.exists():
-            raise
         raise Problem(f"{shown(path)}: cannot be written ({error.strerror}); what was finished is "
                       f"kept: make room or give access, and run the same command again") from error
 
@@ -131,9 +124,9 @@ def load_arrays(path, *names):
     return arrays if not names else arrays[names[0]] if len(names) == 1 else [*arrays.values()]
 
 
-def save_weights(path, made_from, weights, **history):
-    named = {f"w{number:02d}": weight for number, weight in enumerate(weights)}
-    save_arrays(path, made_from, **named, **history)
+def named(weights):
+    """{w00: the first of a network's weights} and so on, to be saved and read by `load_weights`."""
+    return {f"w{number:02d}": weight for number, weight in enumerate(weights)}
 
 
 def load_weights(path):
@@ -160,11 +153,7 @@ def digests(*paths):
 
 def finished(path, made_from):
     """Whether the artifact is there and was made from what it would be made from now."""
-    if not path.exists():
-        return False
-    found = load_arrays(path, "made_from")
-    with reading(path):
-        return json.loads(str(found)) == made_from
+    return path.exists() and str(load_arrays(path, "made_from")) == json.dumps(made_from)
 
 
 def demand(artifacts, command):
@@ -327,9 +316,11 @@ def initial_weights(model, seed):
             else np.zeros(weight.shape, np.float32) for seed, weight in zip(seeds, model.weights)]
 
 
-def seconds_a_step(build, arguments, loss, batch):
-    """How long an optimiser step takes here: the mean of twenty, on nothing."""
-    trained = trainer(build, arguments, loss)
+def seconds_a_step(network):
+    """How long an optimiser step takes here: the mean of twenty, on nothing. network: what
+    `trainer` takes, and how many faces are in a batch."""
+    *what, loss, batch = network
+    trained = trainer(*what, loss)
     x = np.zeros((batch, *trained.model.input_shape[1:]), np.float32)
     y = np.zeros(batch, np.int32) if "crossentropy" in loss else x
     rounds = [np.arange(batch), np.arange(20 * batch) % batch]  # the first one traces the graph
@@ -351,20 +342,19 @@ class Artifact(NamedTuple):
 
 
 def make_missing(function, artifacts, label, options, network=None):
-    """Yield (artifact, function(**artifact.task())), as they end, of all that are not finished.
+    """Save function(**artifact.task()), a dict of arrays, of all artifacts that are not finished.
 
-    network: the arguments of `seconds_a_step`, to say before long work how long it will take.
+    network: what `seconds_a_step` takes, to say before long work how long it will be.
     """
     todo = [artifact for artifact in artifacts if not finished(artifact.path, artifact.made_from)]
-    costs = [artifact.cost for artifact in todo]
+    tasks, costs = [artifact.task for artifact in todo], [artifact.cost for artifact in todo]
     steps, cores = sum(costs), min(options.jobs, len(todo))
     if network and steps > 5000 and not options.dask:
-        (_, seconds), = run_tasks(seconds_a_step, [lambda: network], "", options)
-        print(f"{steps:.0f} optimiser steps of {1000 * seconds:.1f} ms on "
-              f"{counted(cores, 'core')}: about {duration(steps * seconds / cores)}")
-    tasks = [artifact.task for artifact in todo]
-    for number, result in run_tasks(function, tasks, label, options, costs):
-        yield todo[number], result
+        (_, seconds), = run_tasks(seconds_a_step, [lambda: {"network": network}], "", options)
+        print(f"{steps:.0f} optimiser steps of {1000 * seconds:.1f} ms, {cores} at a time: about "
+              f"{duration(steps * seconds / cores)}")
+    for number, arrays in run_tasks(function, tasks, label, options, costs):
+        save_arrays(todo[number].path, todo[number].made_from, **arrays)
 
 
 def run_tasks(function, tasks, label, options, costs=None):
@@ -377,8 +367,7 @@ def run_tasks(function, tasks, label, options, costs=None):
     with contextlib.ExitStack() as stack:
         if options.dask and tasks:
             client = stack.enter_context(dask_client(options.dask))
-            workers = sum(client.nthreads().values())
-            results = spread(function, tasks, client.get_executor(), workers)
+            results = spread(function, tasks, client.get_executor(), len(client.nthreads()))
         elif options.jobs == 1 or options.device == "gpu":
             global device
             device = options.device
@@ -401,7 +390,7 @@ def spread(function, tasks, pool, workers):
     todo, waiting = enumerate(tasks), {}
     while True:
         for number, task in itertools.islice(todo, workers + 1 - len(waiting)):
-            waiting[pool.submit(perform, function, task())] = number
+            waiting[pool.submit(function, **task())] = number
         if not waiting:
             return
         for future in futures.wait(waiting, return_when=futures.FIRST_COMPLETED).done:
@@ -410,14 +399,6 @@ def spread(function, tasks, pool, workers):
             except futures.BrokenExecutor:
                 raise Problem("a worker process was ended from outside, for lack of memory "
                               "perhaps; run the same command again, with fewer --jobs") from None
-
-
-one_at_a_time = threading.Lock()  # threads of a Dask worker would train the same variables
-
-
-def perform(function, task):
-    with one_at_a_time:
-        return function(**task)
 
 
 def end_with_parent():
@@ -451,9 +432,9 @@ def dask_client(address):
             for file in (*ROOT.glob("*.py"), *ROOT.glob("data/*.py")):
                 packed.write(file, file.relative_to(ROOT))
         client.upload_file(str(archive))
-        if not client.nthreads():
-            raise Problem(f"--dask {shown(address)}: the scheduler has no workers; start some with "
-                          f"`dask worker {shown(address)} --nthreads 1`")
+        if set(client.nthreads().values()) != {1}:  # threads would train the same variables
+            raise Problem(f"--dask {shown(address)}: needs workers of one thread each; start them "
+                          f"with `dask worker {shown(address)} --nthreads 1`")
         here = environment()
         for place, there in client.run(environment).items():
             for key in here.keys() - {"commit", "processor"}:
@@ -583,12 +564,17 @@ def parser(docstring, workers=True):
 
 
 def whole(low, high=10**9):
-    """argparse type: a whole number from `low` to `high`."""
+    form = f"a whole number from {low} to {high}"
+    return checked(int, form, lambda value: low <= value <= high)
+
+
+def checked(convert, form, fits=lambda value: True):
+    """argparse type: what `convert` makes of a text, where that `fits`."""
 
     def read(text):
-        value = int(text) if re.fullmatch(r"\d{1,10}", text, re.ASCII) else -1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {low} to {high}")
-        return value
+        with contextlib.suppress(ValueError, re.error):
+            if fits(value := convert(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"{text} is not {form}")
 
     return read

@@ -4,7 +4,6 @@ experiment.json, written by train_cae.py alone, says everything that decides the
 never change once it is there, but for the number of runs, which may grow, and where the faces are.
 """
 
-import argparse
 import collections
 import contextlib
 import functools
@@ -23,7 +22,7 @@ import numpy as np
 import utils
 from data import faces as data
 from data import standin
-from utils import Problem, listed, shown, whole
+from utils import Problem, checked, shown, whole
 
 PROTOCOLS = {"published": "the paper's split; runs differ in initialisation",
              "holdout": "a fresh stratified 80/20 split per run",
@@ -38,33 +37,14 @@ def setting(default, kind, text):
     return field(default=default, metadata={"help": text, **how})
 
 
-def checked(pattern, form):
-    """argparse type: a text that a regular expression matches."""
-
-    def read(text):
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise argparse.ArgumentTypeError(f"{text} is not {form}")
-        return text
-
-    return read
-
-
-def number(text):
-    return float(checked(r"-?(\d\.?\d*|\.\d+)", "a number such as 0.5")(text))
-
-
 def hundreds(text):
     return whole(100)(text) // 100 * 100
 
 
-def regular_expression(text):
-    try:
-        return re.compile(text).pattern
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text} is no regular expression: {error}") from None
-
-
-BOX = checked(r"square|none|\d{1,5},\d{1,5},[1-9]\d{0,4}", "X,Y,SIDE in pixels, square or none")
+NUMBER = checked(float, "a number such as 0.5", math.isfinite)
+PATTERN = checked(lambda text: re.compile(text).pattern, "a regular expression")
+BOX = checked(str, "X,Y,SIDE in pixels, square or none",
+              re.compile(r"square|none|\d{1,5},\d{1,5},[1-9]\d{0,4}", re.ASCII).fullmatch)
 
 
 @dataclass(frozen=True)
@@ -86,7 +66,7 @@ class Experiment:
     crop: str = setting("", BOX, "the square that holds the face: X,Y,SIDE in pixels; square: the "
                         "largest centred one; none: the whole image (default: a CSV's own "
                         "x,y,side; JAFFE's 50,65,161 for JAFFE and the stand-in; else square)")
-    subject: str = setting("", regular_expression, "a regular expression that finds the person in "
+    subject: str = setting("", PATTERN, "a regular expression that finds the person in "
                            r"a file's name or else in its path, such as '(S\d+)_' for CK+")
     runs: int = setting(5, whole(1, 1000), "default: 5 for published and given, 10 for holdout, a "
                         "run per person for loso, per fold for kfold; this setting may grow")
@@ -102,7 +82,7 @@ class Experiment:
     pair_epochs: int = setting(8, whole(1), "epochs for an emotion pair (default: 8, chosen on "
                                "inner splits of JAFFE's training faces); fewer where all pairs "
                                "would take over four times the steps of the one CAE")
-    theta: float = setting(0.5, number, "weight of the first face of interpolate's pairs (default: "
+    theta: float = setting(0.5, NUMBER, "weight of the first face of interpolate's pairs (default: "
                            "0.5, the paper's)")
     max_synthetic: int = setting(10_000, whole(1), "the most faces that a method makes; of more so "
                                  "many are drawn (default: 10000; JAFFE's most are 1,981)")
@@ -157,8 +137,9 @@ class Experiment:
         return f"{name}: {self.faces} faces, {self.people or 'unknown'} people, " \
             f"{len(self.emotions)} emotions; {self.protocol}, runs: {self.runs}"
 
-    def run_folder(self, run):
-        return self.folder / f"run-{run:02d}"
+    def npz(self, run, *words):
+        """run-NN/split.npz, run-NN/synthetic-translate.npz and so on."""
+        return self.folder / f"run-{run:02d}" / f"{'-'.join(map(str, words))}.npz"
 
     def as_json(self):
         return utils.as_json({key: value for key, value in asdict(self).items() if key != "folder"})
@@ -177,12 +158,10 @@ def read_experiment(folder):
     if not file.is_file():
         raise Problem(f"{shown(folder)}: holds no experiment.json; train_cae.py makes one")
     with utils.reading(file, "restore it, or remove the folder and begin again with train_cae.py"):
-        values, types = json.loads(file.read_text("utf-8")), typing.get_type_hints(Experiment)
-        if {"folder", *values} != set(types):
+        values = json.loads(file.read_text("utf-8"))
+        types = {"folder": Path} | {name: type(value) for name, value in values.items()}
+        if types != typing.get_type_hints(Experiment):
             raise ValueError("not the settings of this version")
-        for name, value in values.items():
-            if type(value) is not types[name]:
-                raise ValueError(f"{name} is not of type {types[name].__name__}")
         return Experiment(Path(folder), **values)
 
 
@@ -190,8 +169,7 @@ def open_experiment(folder):
     """The experiment in a folder, or the default one; says what changed since it began."""
     name = "standin" if data.default_data().name == "standin" else "jaffe"
     experiment = read_experiment(folder or utils.ROOT / "results" / f"{name}-published")
-    for note in experiment.changes:
-        utils.warn(note)
+    utils.warn(*experiment.changes)
     return experiment
 
 
@@ -208,11 +186,9 @@ def begin(folder, path, results, given):
     if path == utils.ROOT / "data" / "standin" and not path.exists():
         print("there is no JAFFE in data/: drawing the stand-in faces")
         standin.draw_all(path)
-    known = vars(experiment) if experiment else {"crop": "", "subject": ""}
-    data_set = data.load_faces(path, given.get("crop", known["crop"]),
-                               given.get("subject", known["subject"]))
-    for note in data_set.notes:
-        utils.warn(note)
+    known = vars(experiment) if experiment else {"crop": "", "subject": ""} | given
+    data_set = data.load_faces(path, known["crop"], known["subject"])
+    utils.warn(*data_set.notes)
     experiment = experiment or the_same(new_experiment(data_set, path, results, given))
     if experiment.fingerprint != data.fingerprint(data_set.faces):
         raise Problem(f"{experiment.path}: began with other faces than those of {shown(path)}; "
@@ -222,19 +198,14 @@ def begin(folder, path, results, given):
         if value != began and name != "runs":
             raise Problem(f"{experiment.path}: began with {name.replace('_', ' ')} {began}, now "
                           f"{value} is asked for; leave it out, or begin another experiment")
-    runs = max(experiment.runs, min(given.get("runs", 0), most_runs(data_set.faces, experiment)))
+    most = {"loso": len(np.unique(data_set.faces.subjects)), "kfold": experiment.folds}
+    runs = min(max(experiment.runs, given.get("runs", 0)), most.get(experiment.protocol, 1000))
     experiment = replace(experiment, runs=runs, data=str(path.resolve()))
     for run in range(runs):  # splits that cannot be made are refused before anything is written
         make_split(data_set.faces, experiment, run)
-    if not experiment.file.exists():
-        try:
-            utils.write_file(experiment.file, experiment.as_json().encode(), exclusive=True)
-        except FileExistsError:  # another process was faster
-            return begin(experiment.folder, path, results, given)
-    elif experiment != read_experiment(experiment.folder):
+    if not experiment.file.exists() or experiment != read_experiment(experiment.folder):
         utils.write_text(experiment.file, experiment.as_json())
-    for note in experiment.changes:
-        utils.warn(note)
+    utils.warn(*experiment.changes)
     return experiment, data_set.faces
 
 
@@ -256,8 +227,7 @@ def new_experiment(data_set, path, results, given):
     special = experiment.special
     special.pop("runs", 0)
     name = [data_set.name.lower(), protocol, *(f"{key}-{value}" for key, value in special.items())]
-    return replace(experiment, folder=Path(results) / re.sub(r"[^\w.,-]+", "-", "-".join(name)),
-                   runs=min(experiment.runs, most_runs(faces, experiment)))
+    return replace(experiment, folder=Path(results) / re.sub(r"[^\w.,-]+", "-", "-".join(name)))
 
 
 def own_settings(experiment):
@@ -290,22 +260,13 @@ def the_same(experiment):
     return experiment
 
 
-def most_runs(faces, experiment):
-    """How many runs the protocol allows."""
-    most = {"loso": len(np.unique(faces.subjects)), "kfold": experiment.folds}
-    return most.get(experiment.protocol, 1000)
-
-
 # ---------------------------------------------------------------------------------------- splits
 def make_split(faces, experiment, run):
     """(training rows, test rows) of one run. Raises `Problem` where the faces do not allow it."""
     from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
     rows, protocol, seed = np.arange(len(faces.names)), experiment.protocol, experiment.seed
-    people = np.unique(faces.subjects)
-    if protocol in ("loso", "kfold") and (len(people) < 3 or "" in people):
-        raise Problem(f"{protocol} needs to know who is who, of three people or more; give "
-                      f"--subject PATTERN, or a CSV with a column subject")
+    people, needed = np.unique(faces.subjects), max(3, experiment.folds)
     try:
         if protocol in ("published", "holdout"):  # the paper's random_state is 42
             state = 42 if protocol == "published" else int(
@@ -314,67 +275,54 @@ def make_split(faces, experiment, run):
                                            stratify=faces.emotions)
             if protocol == "published" and len(train) < 4 * len(experiment.emotions):
                 raise ValueError("a quarter of the training faces cannot show every emotion")
+        elif protocol == "given":
+            train, test = (rows[faces.parts == part] for part in ("train", "test"))
+            if not len(train) or not len(test) or "" in faces.parts:
+                raise ValueError("they bring no split of their own, or one without some faces")
+        elif len(people) < needed or "" in people:
+            raise ValueError(f"who is who has to be known, of {needed} people or more; give "
+                             f"--subject PATTERN, or a CSV with a column subject")
         elif protocol == "loso":
             out = np.random.default_rng(seed).permutation(people)[run]
             train, test = rows[faces.subjects != out], rows[faces.subjects == out]
-        elif protocol == "kfold":
-            if len(people) < experiment.folds:
-                raise ValueError(f"{len(people)} people for {experiment.folds} folds")
+        else:
             folds = StratifiedGroupKFold(experiment.folds, shuffle=True, random_state=seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a rare emotion: what matters is checked below
                 train, test = list(folds.split(rows, faces.emotions, faces.subjects))[run]
-        else:
-            train, test = (rows[faces.parts == part] for part in ("train", "test"))
-            if not len(train) or not len(test) or "" in faces.parts:
-                raise ValueError("they bring no split of their own, or one without some faces")
+        counts = collections.Counter(faces.emotions[train].tolist())
+        rare = min(experiment.emotions, key=counts.__getitem__)
+        if counts[rare] < 2:
+            raise ValueError(f"run {run} has {counts[rare]} training faces of emotion {rare}, two "
+                             f"are needed")
     except ValueError as error:
-        counts = sorted(collections.Counter(map(shown, faces.emotions.tolist())).items())
-        raise Problem(f"these faces ({listed((f'{key} {n}' for key, n in counts), 8)}) cannot be "
-                      f"split for {protocol}: {shown(error)}; add faces or choose another "
-                      f"--protocol") from error
-    counts = collections.Counter(faces.emotions[train].tolist())
-    for emotion in experiment.emotions:
-        if counts[emotion] < 2:
-            raise Problem(f"run {run} of {protocol} has {counts[emotion]} training faces of "
-                          f"emotion {shown(emotion)}, two are needed; add faces or choose another "
-                          f"--protocol")
+        raise Problem(f"these faces cannot be split for {protocol}: {shown(error)}; add faces or "
+                      f"choose another --protocol") from error
     return train, test
-
-
-def split_file(experiment, run):
-    return experiment.run_folder(run) / "split.npz"
-
-
-def split_made_from(experiment):
-    return {"experiment.json": experiment.identity}
 
 
 def write_splits(experiment, faces, options):
     """split.npz for every run that has none: rows, and how its training faces are registered."""
-    todo = [run for run in range(experiment.runs)
-            if not utils.finished(split_file(experiment, run), split_made_from(experiment))]
-    splits = [(run, *make_split(faces, experiment, run)) for run in todo]
-    alike = [splits] if experiment.one_split and splits else [[split] for split in splits]
-    if alike and experiment.align == "mean":
-        print(f"registering the training faces of {utils.counted(len(alike), 'split')}")
-    for group in alike:
-        train = group[0][1]
+    @functools.lru_cache(1)
+    def of_split(run):
+        train, test = make_split(faces, experiment, run)
         movements, mean = np.zeros((len(train), 4)), np.zeros(0)
         if experiment.align == "mean":
             movements, mean = registered(faces.pictures[train], options)
-        for run, train, test in group:
-            utils.save_arrays(split_file(experiment, run), split_made_from(experiment),
-                              train=train, test=test, movements=movements, mean=mean)
+        return {"train": train, "test": test, "movements": movements, "mean": mean}
+
+    made_from = {"experiment.json": experiment.identity}
+    for run in range(experiment.runs):
+        file = experiment.npz(run, "split")
+        if not utils.finished(file, made_from):
+            utils.save_arrays(file, made_from, **of_split(0 if experiment.one_split else run))
 
 
 def registered(pictures, options):
     """(movements (n, 4), their mean) of training faces; the mean is that of at most 1,000."""
-    few = {"pictures": pictures[:: len(pictures) // 1000 + 1]}
-    (_, mean), = utils.run_tasks(data.mean_face, [lambda: few], "", options)
-    parts = np.array_split(np.arange(len(pictures)), math.ceil(len(pictures) / 100))
-    tasks = [functools.partial(lambda rows: {"pictures": pictures[rows], "mean": mean}, rows)
-             for rows in parts]
+    mean = data.mean_face(pictures[:: len(pictures) // 1000 + 1])
+    parts = np.array_split(pictures, math.ceil(len(pictures) / 100))
+    tasks = [functools.partial(dict, pictures=part, mean=mean) for part in parts]
     label = "registering faces" if len(parts) > 10 else ""
     found = dict(utils.run_tasks(data.register, tasks, label, options))
     return np.concatenate([found[number] for number in range(len(parts))]), mean
@@ -382,8 +330,9 @@ def registered(pictures, options):
 
 def read_split(experiment, faces, run):
     """(training rows, test rows, movements of the training faces, their mean) of a run."""
-    file = split_file(experiment, run)
-    utils.demand({file: split_made_from(experiment)}, f"train_cae.py {experiment.path}")
+    file = experiment.npz(run, "split")
+    utils.demand({file: {"experiment.json": experiment.identity}},
+                 f"train_cae.py {experiment.path}")
     train, test, movements, mean = utils.load_arrays(file, "train", "test", "movements", "mean")
     with utils.reading(file):
         both = np.concatenate([train, test])
@@ -393,7 +342,7 @@ def read_split(experiment, faces, run):
 
 
 # ------------------------------------------------------------------------------ the faces of a run
-def experiment_faces(experiment):
+def all_faces(experiment):
     """All faces of an experiment, as it began with them. Raises `Problem` if they have changed."""
     faces = data.load_faces(experiment.data, experiment.crop, experiment.subject).faces
     if data.fingerprint(faces) != experiment.fingerprint:
