@@ -296,9 +296,7 @@ def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
     seen = training_faces(experiment, all_faces(experiment))
-    trial = Tools(None, None, None, 0.5, 1000, [0])
-    lacking = {plan for run in range(experiment.runs) for plan in LACKING
-               if not len(plan(seen(run), trial).emotions)}
+    lacking = set().union(*(impossible_plans(seen(run)) for run in range(experiment.runs)))
     again = possible_methods(options.redo, lacking) if options.redo else []
     methods = dict.fromkeys([*possible_methods(options.methods, lacking), *again])
     make(experiment, seen, methods, options)
@@ -306,8 +304,14 @@ def main():
     print(f"next: python train_classifier.py {experiment.path}")
 
 
+def impossible_plans(faces):
+    """Those of LACKING that these training faces do not allow."""
+    trial = Tools(None, None, None, 0.5, 1000, [0])
+    return {plan for plan in LACKING if not len(plan(faces, trial).emotions)}
+
+
 def possible_methods(asked, lacking):
-    """The methods asked for, all or, by default, DEFAULT, but for those with a plan of `lacking`."""
+    """The methods asked for, all or, by default, DEFAULT, without those of the plans `lacking`."""
     methods, possible = METHODS if "all" in asked else asked or DEFAULT, []
     for method in methods:
         plan = METHODS[method].plan

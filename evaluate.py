@@ -107,7 +107,8 @@ def predict(experiment, faces, arms):
                                   f"remove it and run augment.py again")
             guesses = []
             for repeat in range(experiment.repeats):
-                model.set_weights(utils.load_weights(experiment.npz(run, "classifier", arm, repeat)))
+                file = experiment.npz(run, "classifier", arm, repeat)
+                model.set_weights(utils.load_weights(file))
                 shares = utils.predict(model, as_input(test.images))
                 guesses.append(labels[shares.argmax(1)])
                 rows = zip(test.names, test.subjects, test.emotions, guesses[-1], shares)
@@ -334,7 +335,8 @@ def report(experiment, metrics):
     special = {"protocol": experiment.protocol, **experiment.special}
     special = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in special.items())
     where = "" if dataset["stand_in"] else f" --data {shlex.quote(shown(experiment.data))}"
-    methods = ",".join(arm for arm in arms if arm != "none")
+    methods = [arm for arm in arms if arm != "none"]
+    augment = [f"python augment.py {experiment.path} --methods {','.join(methods)}"]
     return (utils.ROOT / "results" / "template.md").read_text("utf-8").format(
         source=source(metrics), warnings="".join(f"> {warning}\n\n" for warning in warnings),
         gains="\n".join(f"- {line}" for line in gains_in_words(metrics)),
@@ -346,9 +348,9 @@ def report(experiment, metrics):
         reference=REFERENCE, figures="\n\n".join(
             f"![{text}]({name}.png)\n\n{text}." for name in there
             for text in [FIGURES[name].format(units=units)]),
-        commands="\n".join([f"python train_cae.py{where} {special}",
-                            f"python augment.py {experiment.path} --methods {methods}",
-                            f"python train_classifier.py {experiment.path}",
+        commands="\n".join([f"python train_cae.py{where} {special}", *(augment if methods else []),
+                            f"python train_classifier.py {experiment.path} --arms "
+                            f"{','.join(methods or ['none'])}",
                             f"python evaluate.py {experiment.path}"]),
         environment=", ".join(f"{key} {value}" for key, value in metrics["environment"].items()))
 

@@ -28,43 +28,32 @@ from utils import shown
 
 
 # ----------------------------------------------------------------------------------- the network
-def build_encoder(latent):
-    """Faces (n, 48, 48, 1) to latents (n, latent)."""
-    from keras import Sequential, layers
-
-    return Sequential([
-        layers.Input((SIDE, SIDE, 1)),
-        layers.Conv2D(32, 3, strides=1, padding="same", activation="relu"),
-        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2D(64, 3, strides=1, padding="same", activation="relu"),
-        layers.Flatten(),
-        layers.Dense(latent),
-    ])
-
-
-def build_decoder(latent):
-    """Latents (n, latent) to faces (n, 48, 48, 1): never below 0, for the last layer is a ReLU, but
-    possibly above 1."""
-    from keras import Sequential, layers
-
-    return Sequential([
-        layers.Input((latent,)),
-        layers.Dense(12 * 12 * 64),
-        layers.Reshape((12, 12, 64)),
-        layers.Conv2DTranspose(64, 3, strides=1, padding="same", activation="relu"),
-        layers.Conv2DTranspose(64, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2DTranspose(1, 3, strides=1, padding="same", activation="relu"),
-    ])
-
-
 def build_cae(latent=32):
-    """The paper's autoencoder; its two layers are the encoder and the decoder."""
+    """The paper's autoencoder. Its two layers are the encoder, faces (n, 48, 48, 1) to latents
+    (n, latent), and the decoder, back to faces: never below 0, for its last layer is a ReLU, but
+    possibly above 1."""
     utils.tensorflow()
     from keras import Sequential, layers
 
-    encoder, decoder = build_encoder(latent), build_decoder(latent)
+    same = {"padding": "same", "activation": "relu"}
+    encoder = Sequential([
+        layers.Input((SIDE, SIDE, 1)),
+        layers.Conv2D(32, 3, strides=1, **same),
+        layers.Conv2D(64, 3, strides=2, **same),
+        layers.Conv2D(64, 3, strides=2, **same),
+        layers.Conv2D(64, 3, strides=1, **same),
+        layers.Flatten(),
+        layers.Dense(latent),
+    ])
+    decoder = Sequential([
+        layers.Input((latent,)),
+        layers.Dense(12 * 12 * 64),
+        layers.Reshape((12, 12, 64)),
+        layers.Conv2DTranspose(64, 3, strides=1, **same),
+        layers.Conv2DTranspose(64, 3, strides=2, **same),
+        layers.Conv2DTranspose(32, 3, strides=2, **same),
+        layers.Conv2DTranspose(1, 3, strides=1, **same),
+    ])
     if latent == 32:  # what the paper states
         assert (encoder.count_params(), decoder.count_params()) == (387_616, 396_737)
     return Sequential([layers.Input((SIDE, SIDE, 1)), encoder, decoder])

@@ -114,13 +114,11 @@ def mixed_rows(real, total, steps, batch, seed):
     others, if there are any, of the rows up to `total`. Each are gone through in an order drawn
     anew every time round."""
     rng, rows = np.random.default_rng([*seed, 1]), np.empty(steps * batch, int)
-    parts = [(np.arange(real), slice(0, None, 2 if total > real else 1))]
-    if total > real:
-        parts.append((np.arange(real, total), slice(1, None, 2)))
-    for part, places in parts:
-        n = len(rows[places])
-        rounds = [rng.permutation(part) for _ in range(-(-n // len(part)))]
-        rows[places] = np.concatenate(rounds)[:n]
+    parts = [part for part in np.split(np.arange(total), [real]) if len(part)]
+    for first, part in enumerate(parts):
+        places = rows[first::len(parts)]  # a view: what is written to it is in rows
+        rounds = [rng.permutation(part) for _ in range(-(-len(places) // len(part)))]
+        places[:] = np.concatenate(rounds)[:len(places)]
     return rows
 
 
@@ -179,7 +177,6 @@ def main():
     arms = dict.fromkeys(["none", *wanted, *options.redo])
     seen = training_faces(experiment, all_faces(experiment))
     check_synthetic(experiment, seen, arms)
-    remove_files(experiment, "classifier", options.redo)
     train(experiment, seen, arms, options)
     draw(experiment)
     print(f"next: python evaluate.py {experiment.path}")

@@ -113,7 +113,12 @@ def load_faces(path, crop="", subject=""):
         entries = [entry._replace(subject=person_in(entry, subject)) for entry in entries]
     # By file name first: the published split depends on it, and layouts differ in folders only.
     entries.sort(key=lambda entry: (PurePosixPath(entry.name).name, entry.name))
+    for entry, other in itertools.pairwise(entries):
+        if entry.name == other.name:
+            raise Problem(f"{shown(other.place)}: {shown(entry.name)} a second time; remove one")
     names, subjects, emotions, parts = (np.array(texts) for texts in list(zip(*entries))[:4])
+    emotions = np.array([emotion.upper() if emotion.upper() in EMOTION_NAMES else emotion
+                         for emotion in emotions.tolist()])  # JAFFE's codes in capitals
     jaffe = is_jaffe(subjects, emotions)
     crop = crop or ("manifest" if entries[0].box else JAFFE_BOX if jaffe else "square")
     images, pictures, sizes, drawn = [], [], collections.Counter(), 0
@@ -153,7 +158,7 @@ def person_in(entry, pattern):
     if not found:
         raise Problem(f"{shown(entry.place)}: --subject {shown(pattern)} does not match this name; "
                       f"correct the pattern, or list the faces in a CSV")
-    return found[found.re.groups and 1]
+    return next(filter(None, found.groups()), found[0])
 
 
 def read_layout(path):
@@ -178,16 +183,11 @@ def read_layout(path):
 
 def file_entries(images):
     """Entries of (name, read, place) by JAFFE's names or by folders."""
-    entries, seen = [], {}
     matches = [JAFFE_NAME.fullmatch(PurePosixPath(name).name) for name, *_ in images]
     if all(matches):
-        for (name, read, place), match in zip(images, matches):
-            name = PurePosixPath(name).name
-            if seen.setdefault(name, place) != place:
-                raise Problem(f"{shown(place)}: a second file of the name of {shown(seen[name])}; "
-                              f"remove one")
-            entries.append(Entry(name, match[1], match[2].upper(), "", (), read, place))
-        return entries
+        return [Entry(match[0], match[1], match[2].upper(), "", (), read, place)
+                for match, (_, read, place) in zip(matches, images)]
+    entries, seen = [], {}
     for name, read, place in images:
         *folders, _ = PurePosixPath(name).parts
         if not folders:
@@ -196,16 +196,11 @@ def file_entries(images):
                           f"folder; {LAYOUTS}")
         part = PARTS.get(folders[-2].lower(), "") if len(folders) > 1 else ""
         seen.setdefault(bool(part), place)
-        entries.append(Entry(name, "", spelled(folders[-1]), part, (), read, place))
+        entries.append(Entry(name, "", folders[-1], part, (), read, place))
     if len(seen) > 1:
         raise Problem(f"{shown(seen[False])}: two layouts in one folder: this file lies in neither "
                       f"train/ nor test/, others do; {LAYOUTS}")
     return entries
-
-
-def spelled(emotion):
-    """JAFFE's codes in capitals, other labels as they are."""
-    return emotion.upper() if emotion.upper() in EMOTION_NAMES else emotion
 
 
 def read_file(file):
@@ -238,7 +233,7 @@ def zip_files(path):
 
 def csv_entries(path):
     """Entries of a manifest or of FER2013's CSV, told apart by their columns."""
-    entries, seen = [], set()
+    entries = []
     with utils.reading(path, "save it as CSV in UTF-8"), \
             open(path, encoding="utf-8-sig", newline="") as stream:
         head = stream.readline()
@@ -258,11 +253,8 @@ def csv_entries(path):
             if part and part.lower() not in PARTS:
                 raise Problem(f"{shown(place)}: split {shown(part)} is none of {', '.join(PARTS)}")
             make = pixel_entry if "pixels" in row else manifest_entry
-            entry = make(row, number, path, place)._replace(part=PARTS.get(part.lower(), ""))
-            if entry.name in seen:
-                raise Problem(f"{shown(place)}: {shown(entry.name)} a second time; remove a line")
-            seen.add(entry.name)
-            entries.append(entry)
+            entry = make(row, number, path, place)
+            entries.append(entry._replace(part=PARTS.get(part.lower(), "")))
     if not entries:
         raise Problem(f"{shown(path)}: holds no face; it needs a line for each below the first")
     return entries
@@ -291,7 +283,7 @@ def manifest_entry(row, number, path, place):
         box = row["x"], row["y"], row["side"]
         if not all(re.fullmatch(r"\d{1,5}", number, re.ASCII) for number in box):
             raise Problem(f"{shown(place)}: x, y, side are {shown(', '.join(box))}, not pixels")
-    return Entry(os.path.normpath(row["file"]), row["subject"], spelled(row["emotion"]), "",
+    return Entry(os.path.normpath(row["file"]), row["subject"], row["emotion"], "",
                  tuple(map(int, box)), functools.partial(read_file, file), place)
 
 

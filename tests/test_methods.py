@@ -32,6 +32,11 @@ def by_hand(theta=0.5, most=10_000, seed=(0, 0), translate=None):
     return augment.Tools(encode, decode, translate, theta, most, list(seed))
 
 
+def made_by(method, faces, **tools):
+    row = augment.METHODS[method]
+    return row.make(faces, by_hand(**tools), row.plan)
+
+
 def greys(made):
     return made.images[:, 0, 0, 0].tolist()
 
@@ -45,35 +50,36 @@ ALL = people([f"{person} {emotion}" for person in "PQR" for emotion in EMOTIONS]
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 50])
 def test_numbered_pairs_are_the_upper_triangle(n):
-    _, pairs = augment.same_emotion_pairs(people(["P AN"] * n), by_hand(most=10**6))
+    pairs = augment.same_emotion_pairs(people(["P AN"] * n), by_hand(most=10**6)).parents
     assert np.array_equal(pairs, np.stack(np.triu_indices(n, 1), axis=1))
 
 
 def test_drawn_pairs_keep_the_shares_of_the_real_faces():
     """Disgust of FER2013 would have 0.1 % by the square of its faces, and has 1.5 % of them."""
     faces = people([" common"] * 985 + [" rare"] * 15)
-    emotions, pairs = augment.same_emotion_pairs(faces, by_hand(most=5000))
+    _, emotions, pairs, _ = augment.same_emotion_pairs(faces, by_hand(most=5000))
     assert counts(emotions) == {"common": 4925, "rare": 75}
     assert len(np.unique(pairs, axis=0)) == 5000 and (pairs[:, 0] < pairs[:, 1]).all()
     assert (faces.emotions[pairs] == emotions[:, None]).all()
-    _, others = augment.same_emotion_pairs(faces, by_hand(most=5000, seed=(0, 1)))
+    others = augment.same_emotion_pairs(faces, by_hand(most=5000, seed=(0, 1))).parents
     assert not np.array_equal(pairs, others)
 
 
 @pytest.mark.parametrize("theta, first", [
     (0.5, [1.5, 3.0, 4.5]), (0.25, [2.25, 4.5, 5.25]), (1.0, [0, 0, 3])])
 def test_interpolate_and_blend_weigh_the_same_pairs(theta, first):
-    for method in (augment.interpolate, augment.blend):
-        made = method(ALL, by_hand(theta))
+    for method in ("interpolate", "blend"):
+        made = made_by(method, ALL._replace(images=ALL.images / 8), theta=theta)
         assert made.parents.tolist() == [[e + 3 * a, e + 3 * b] for e in range(3)
                                          for a, b in ((0, 1), (0, 2), (1, 2))]
-        assert greys(made)[:3] == first and made.weights.tolist() == [[theta, 1 - theta]] * 9
+        assert [8 * grey for grey in greys(made)[:3]] == first
+        assert made.weights.tolist() == [[theta, 1 - theta]] * 9
 
 
 def test_transfer_is_the_literal_sum_and_draws_other_people_and_emotions():
     """A face is its row, and so is its latent: z(j, B) + z(i, A) - z(i, B) is a sum of rows."""
-    made, pixels = (method(ALL, by_hand()) for method in (augment.transfer, augment.pixel_transfer))
-    (jb, ia, ib), other = made.parents.T, augment.transfer(ALL, by_hand(seed=(0, 1)))
+    made, pixels = (made_by(method, ALL) for method in ("transfer", "pixel-transfer"))
+    (jb, ia, ib), other = made.parents.T, made_by("transfer", ALL, seed=(0, 1))
     assert greys(made) == (jb + ia - ib).tolist()
     assert greys(pixels) == (jb + ia - ib).clip(0, 1).tolist()
     assert made.weights.tolist() == pixels.weights.tolist() == [[1, 1, -1]] * 9
@@ -93,10 +99,10 @@ def test_translate_asks_the_cae_of_each_pair():
         asked.append((source, target))
         return images + 100
 
-    made = augment.translate(ALL, by_hand(translate=translated))
+    made = made_by("translate", ALL, translate=translated)
     assert sorted(asked) == [(a, b) for a in EMOTIONS for b in EMOTIONS if a != b]
     assert len(made.images) == 18 and (ALL.emotions[made.parents[:, 0]] != made.emotions).all()
-    few = augment.translate(ALL, by_hand(most=7, translate=translated))
+    few = made_by("translate", ALL, most=7, translate=translated)
     assert len(few.images) == 7
     for each in (made, few):
         assert greys(each) == [100 + row for row in each.parents[:, 0]]
@@ -105,8 +111,8 @@ def test_translate_asks_the_cae_of_each_pair():
 def test_person_mean_is_the_mean_of_the_persons_faces():
     # P has no SU, R neither HA nor SU: somebody else's stand in.
     faces = people(["P AN", "P AN", "P HA", "Q AN", "Q HA", "Q SU", "R AN"])
-    made = augment.person_mean(faces, by_hand())
-    targets, rows = augment.translations(faces, by_hand())
+    made = made_by("person-mean", faces)
+    _, targets, rows, _ = augment.translations(faces, by_hand())
     assert np.array_equal(made.emotions, targets)
     found = dict(zip(zip(rows[:, 0].tolist(), targets.tolist()), greys(made)))
     expected = {(0, "HA"): 2, (2, "AN"): 0.5, (4, "AN"): 3, (3, "SU"): 5,
@@ -121,13 +127,12 @@ def test_controls_have_the_number_and_emotions_of_their_method(method):
     posed = [f"{person} {emotion}" for person in "PQRS" for emotion in EMOTIONS]
     faces = people([*posed, "P AN", "P AN", "P AN", "T HA"])
     faces = faces._replace(images=faces.images / 100)
-    made = augment.METHODS[method].make(faces, by_hand(translate=lambda a, b, images: images))
-    wanted = counts(made.emotions)
-    controls = [row for row in augment.METHODS.values() if row.control_of == method]
+    wanted = counts(made_by(method, faces, translate=lambda a, b, images: images).emotions)
+    controls = [name for name, row in augment.METHODS.items() if row.control_of == method]
     assert len(controls) == 3
-    for row in controls:
-        made = row.make(faces, by_hand())
-        assert counts(made.emotions) == wanted and row.needs == ""
+    for control in controls:
+        made = made_by(control, faces)
+        assert counts(made.emotions) == wanted and augment.METHODS[control].needs == ""
         assert made.parents.max() < len(faces.names) and np.isfinite(made.images).all()
 
 
@@ -171,13 +176,14 @@ def test_geometric_moves_faces_a_little_and_the_same_every_time():
 
 
 def test_methods_that_faces_do_not_allow():
-    alone = augment.why_not(people(["P AN", "P AN", "Q HA", "Q HA"]))
-    assert set(alone) == {name for name in augment.METHODS
-                          if "trans" in name or name == "person-mean"}
-    assert augment.why_not(people([" AN", " HA"] * 3)) == alone and augment.why_not(ALL) == {}
-    assert augment.possible_methods([], [{}, alone]) == augment.WITHOUT_PEOPLE
-    assert augment.possible_methods(["all"], [{}, alone])[:2] == ["interpolate", "blend"]
-    assert augment.possible_methods([], [{}, {}]) == augment.DEFAULT
+    for faces in (people(["P AN", "P AN", "Q HA", "Q HA"]), people([" AN", " HA"] * 3)):
+        assert augment.impossible_plans(faces) == {augment.translations, augment.transfers}
+    assert augment.impossible_plans(ALL) == set()
+    for asked, lacking, expected in (
+            ([], augment.LACKING, augment.WITHOUT_PEOPLE), ([], {}, augment.DEFAULT),
+            (["all"], augment.LACKING, [name for name in augment.METHODS
+                                        if "trans" not in name and name != "person-mean"])):
+        assert augment.possible_methods(asked, lacking) == expected
 
 
 def test_pairs_of_emotions_and_their_budget():
@@ -230,11 +236,11 @@ def test_published_split_is_the_papers(drawn):
     again = experiment.make_split(drawn, plan("published", drawn), 0)  # run and seed do not move it
     assert np.array_equal(again[0], train) and np.array_equal(again[1], test)
     known = drawn.emotions[train]
-    made, _ = augment.same_emotion_pairs(drawn.take(train), by_hand())
+    made = augment.same_emotion_pairs(drawn.take(train), by_hand()).emotions
     for emotions, expected in ((known, [24, 23, 25, 25, 24, 25, 24]),
                                (drawn.emotions[test], [6, 6, 7, 6, 6, 6, 6]),
                                (made, [276, 253, 300, 300, 276, 300, 276])):
         assert [*counts(emotions).values()] == expected
-    assert len(augment.translations(drawn.take(train), by_hand())[0]) == 1020
+    assert len(augment.translations(drawn.take(train), by_hand()).emotions) == 1020
     for emotions, sizes in ((known, [127, 43]), (np.concatenate([known, made]), [1613, 538])):
         assert [*map(len, published_split(emotions))] == sizes

@@ -27,11 +27,11 @@ def test_synthetic_faces_are_those_of_the_straight_line(line):
     names, nothing = line["train_names"], np.full(len(line["train_names"]), "")
     faces = data.Faces(names, nothing, line["train_emotions"], nothing, line["real"], ())
     weights = {(): [line[f"w{k}"] for k in range(20)]}
-    made, _ = augment.augment("interpolate", faces, 32, weights, 0.5, 10_000, [0, 0])
-    assert np.array_equal(line["parents"], made.parents)
-    assert np.array_equal(line["synthetic_emotions"], made.emotions)
+    made = augment.augment("interpolate", faces, 32, weights, 0.5, 10_000, [0, 0])
+    assert np.array_equal(line["parents"], made["parents"])
+    assert np.array_equal(line["synthetic_emotions"], made["emotions"])
     theirs = line["synthetic_faces"]
-    assert theirs.std() > 0.01 and np.allclose(theirs, made.images, atol=1e-5)
+    assert theirs.std() > 0.01 and np.allclose(theirs, made["images"], atol=1e-5)
 
 
 @pytest.mark.parametrize("arm", ["none", "interpolate"])
@@ -46,7 +46,8 @@ def test_classifier_learns_as_by_fit(line, arm, monkeypatch):
     start = [line[f"{arm}_initial_w{k}"] for k in range(10)]
     monkeypatch.setattr(utils, "initial_weights", lambda model, seed: start)
     settings = {"classifier_epochs": 30, "patience": 5, "batch": 4}
-    _, history = train_classifier.train_published(line["real"], made, labels, 3, settings, [0])
+    history = train_classifier.train_published(line["real"], made, labels, 3, settings, [0])[
+        "history"]
     assert len(history) == len(line[f"{arm}_loss"])
     for column, name in ((1, "loss"), (3, "val_loss")):
         assert history[:4, column] == pytest.approx(line[f"{arm}_{name}"][:4], abs=1e-3)
@@ -110,11 +111,11 @@ def test_average_is_the_mean_of_the_stored_weights(monkeypatch):
             stored.append(trainer.model.get_weights())
             yield found
 
-    last, history = trained("last")
+    last = trained("last")
     monkeypatch.setattr(utils, "fit", watched)
-    kept, _ = trained("average")
-    assert len(stored) == 5 and all(map(np.array_equal, stored[-1], last))
-    for weight, *each in zip(kept, *stored[2:]):  # after 300, 400 and 500 steps
+    kept, history = trained("average"), last.pop("history")
+    assert len(stored) == 5 and all(map(np.array_equal, stored[-1], last.values()))
+    for weight, *each in zip(kept.values(), *stored[2:]):  # after 300, 400 and 500 steps
         assert np.allclose(weight, np.mean(each, axis=0, dtype=float), atol=1e-7)
     assert history[:, 0].tolist() == [100, 200, 300, 400, 500] and history[-1, 1] < history[0, 1]
 
