@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PUBLISHED, contents, one_line, sequence, shell, start, wait_until
+from conftest import PUBLISHED, contents, sequence, shell, start, wait_until
 
 distributed = pytest.importorskip("distributed")
 OPTIONS = (*PUBLISHED, "--runs", 4, "--cae-epochs", 12)
@@ -51,10 +51,3 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_arrays(tiny, tmp_path, clu
     for name in ("augment.py", "train_classifier.py"):
         shell(name, there, "--dask", address)
     assert contents(here, ".npz") == contents(there, ".npz")
-
-
-def test_no_scheduler_is_one_line(tiny, tmp_path):
-    _, stderr = shell("train_cae.py", "--data", tiny, "--results", tmp_path, "--dask",
-                      "tcp://127.0.0.1:9", *OPTIONS, status=2)
-    assert one_line(2, stderr).startswith(
-        "train_cae.py: --dask tcp://127.0.0.1:9: no scheduler answers there")
