@@ -7,7 +7,6 @@ Read the four scripts first and come here when one of them calls something you w
 import argparse
 import contextlib
 import functools
-import gc
 import hashlib
 import importlib.metadata
 import io
@@ -192,10 +191,9 @@ def tensorflow():
     """
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1",
                    "KERAS_BACKEND": "tensorflow"}
-    # Collecting garbage, and two packages that Keras wraps, are half of the import's seven seconds.
+    # Two packages that Keras wraps are a third of the import's three seconds.
     unused = {"sklearn", "matplotlib"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(unused))
-    gc.disable()
     kept = os.dup(2)  # TensorFlow's C++ speaks there before its log level applies
     try:
         with open(os.devnull, "wb") as nowhere:
@@ -204,7 +202,6 @@ def tensorflow():
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        gc.enable()
         for name in unused:
             del sys.modules[name]
     tf.get_logger().setLevel("ERROR")  # not a word of graphs traced for the last, shorter batch

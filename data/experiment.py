@@ -197,7 +197,7 @@ def begin(folder, path, results, given):
         began = getattr(experiment, name)
         if value != began and name != "runs":
             raise Problem(f"{experiment.path}: began with {name.replace('_', ' ')} {began}, now "
-                          f"{value} is asked for; leave it out, or begin another experiment")
+                          f"{value} is asked for; leave it out, or give --results another folder")
     most = {"loso": len(np.unique(data_set.faces.subjects)), "kfold": experiment.folds}
     runs = min(max(experiment.runs, given.get("runs", 0)), most.get(experiment.protocol, 1000))
     experiment = replace(experiment, runs=runs, data=str(path.resolve()))
