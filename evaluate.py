@@ -276,8 +276,8 @@ def latex(metrics):
     keys = ("arm", "accuracy %", "macro F1", "gain over none, points", "method over it")
     lines = [" & ".join(cells).replace("%", r"\%") + r" \\"
              for cells in (keys, *([row[key] for key in keys] for row in rows_of(metrics)))]
-    caption = f"{source(metrics)}. Mean over {runs(metrics)} of {metrics['repeats']} classifiers " \
-        rf"each; 95\,\% intervals: {metrics['interval']}.".replace("_", r"\_")
+    caption = f"{source(metrics)}. Mean over {runs(metrics)}; " \
+        rf"95\,\% intervals: {metrics['interval']}.".replace("_", r"\_")
     if metrics["dataset"]["stand_in"]:
         caption = rf"\textbf{{These faces are drawn and say nothing about JAFFE.}} {caption}"
     return "\n".join([r"\begin{table}", r"\begin{tabular}{lrrll}", r"\hline", lines[0], r"\hline",
@@ -292,7 +292,9 @@ def source(metrics):
 
 
 def runs(metrics):
-    return "1 run" if metrics["runs"] == 1 else f"{metrics['runs']} runs"
+    """5 runs of 3 classifiers"""
+    counts = (metrics["runs"], "run"), (metrics.get("repeats", 1), "classifier")
+    return " of ".join(f"1 {noun}" if n == 1 else f"{n} {noun}s" for n, noun in counts)
 
 
 FIGURES = {
@@ -344,7 +346,7 @@ def report(experiment, metrics):
         answers="\n".join(f"- {line}" for line in answers(metrics)),
         table=markdown(rows_of(metrics)),
         dataset=f"{experiment}; {metrics['test_faces']} test faces; crop {experiment.crop}.",
-        runs=runs(metrics), repeats=metrics["repeats"], interval=metrics["interval"], units=units,
+        runs=runs(metrics), interval=metrics["interval"], units=units,
         reference=REFERENCE, figures="\n\n".join(
             f"![{text}]({name}.png)\n\n{text}." for name in there
             for text in [FIGURES[name].format(units=units)]),
@@ -443,7 +445,7 @@ def main():
         several[name if name not in several else str(experiment.folder)] = metrics
         rows = rows_of(metrics)
         widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-        print(f"\n{source(metrics)}: {runs(metrics)} of {metrics['repeats']} classifiers\n")
+        print(f"\n{source(metrics)}: {runs(metrics)}\n")
         for row in ({key: key for key in widths}, *rows):
             print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
         print(f"\n95 % intervals: {metrics['interval']}\nreport: {folder / 'report.md'}\n")

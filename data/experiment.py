@@ -323,7 +323,7 @@ def registered(pictures, options):
     mean = data.mean_face(pictures[:: len(pictures) // 1000 + 1])
     parts = np.array_split(pictures, math.ceil(len(pictures) / 100))
     tasks = [functools.partial(dict, pictures=part, mean=mean) for part in parts]
-    label = "registering faces" if len(parts) > 10 else ""
+    label = f"registering {len(pictures)} faces"
     found = dict(utils.run_tasks(data.register, tasks, label, options))
     return np.concatenate([found[number] for number in range(len(parts))]), mean
 

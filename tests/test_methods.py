@@ -1,7 +1,10 @@
 """The augmentation methods on faces and latents made by hand, pairs of emotions, and the splits."""
 
+import re
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import augment
 from data import experiment
@@ -173,6 +176,15 @@ def test_geometric_moves_faces_a_little_and_the_same_every_time():
     assert 0.4 < flipped.mean() < 0.6
     # At most 2.4 pixels of shift, of the 14 to the middle 6 % by the zoom, 7 degrees by turning.
     assert 1.5 < np.abs(rows - 31.5).max() < 5.2 and np.abs(columns - 11.5).max() < 5.2
+
+
+def test_the_readmes_method_of_ones_own():
+    code = re.search("(?s)```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"))[1]
+    scope = {**vars(augment), "METHODS": {}}
+    exec(code, scope)
+    row = scope["METHODS"]["brighter"]
+    assert greys(row.make(ALL, by_hand(), row.plan)) == pytest.approx(1.2 * np.arange(9))
+    assert [*scope["METHODS"]] == ["brighter", "duplicate-brighter", "geometric-brighter"]
 
 
 def test_methods_that_faces_do_not_allow():
