@@ -136,7 +136,7 @@ def from_latents(faces, tools, plan):
 
 
 def from_pixels(faces, tools, plan):
-    """blend and pixel-transfer: the same sums of their pixels, without any autoencoder."""
+    """blend and pixel-transfer: the same sums of their pixels, in [0, 1], no autoencoder."""
     made = plan(faces, tools)
     images = weighted(faces.images[made.parents], made.weights)
     return made._replace(images=images.clip(0, 1))

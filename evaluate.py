@@ -13,7 +13,6 @@ emotions that a run's test faces show; a precision or F1 of 0/0 counts as 0.
 """
 
 import csv
-import dataclasses
 import functools
 import io
 import json
@@ -26,7 +25,14 @@ import numpy as np
 
 import utils
 from augment import METHODS, arms_of
-from data.experiment import all_faces, open_experiment, read_split, test_faces, training_faces
+from data.experiment import (
+    SETTINGS,
+    all_faces,
+    open_experiment,
+    read_split,
+    test_faces,
+    training_faces,
+)
 from data.faces import as_input
 from train_classifier import build_lenet5, check_classifiers
 from utils import Problem, listed, shown
@@ -175,7 +181,6 @@ def evaluate(experiment):
             results[arm]["synthetic_faces"] = len(made)
     against = {arm: {control: gain(accuracy[arm], accuracy[control], protocol, ratio)
                      for control in arms[1:] if METHODS[control].control_of == arm} for arm in arms}
-    settings = [field.name for field in dataclasses.fields(experiment) if field.metadata]
     return {
         "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
             "stand_in", "faces", "people", "emotions", "fingerprint", "notes")}},
@@ -186,7 +191,7 @@ def evaluate(experiment):
                                           "other test faces or other people"),
         "test_faces": len(np.unique(np.concatenate([part.names for part in tests]))),
         "kept_the_box": int((movements == 0).all(1).sum()) if experiment.align == "mean" else 0,
-        "settings": {name: getattr(experiment, name) for name in settings},
+        "settings": {name: getattr(experiment, name) for name in SETTINGS},
         "environment": experiment.environment, "changes": experiment.changes,
         "arms": {arm: results[arm] for arm in arms},
         "against": {arm: gains for arm, gains in against.items() if gains},
@@ -450,7 +455,7 @@ def main():
             print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
         print(f"\n95 % intervals: {metrics['interval']}\nreport: {folder / 'report.md'}\n")
         print("\n".join([*gains_in_words(metrics), "the paper, one run on JAFFE: "
-                             f"{PAPER['gain_points']:+.1f} points"]))
+                         f"{PAPER['gain_points']:+.1f} points"]))
     if len(several) > 1:
         common = os.path.commonpath([Path(path).resolve().parent for path in options.experiments])
         side_by_side(several, Path(common) / "side-by-side")

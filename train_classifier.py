@@ -53,7 +53,7 @@ LOOK = 100  # optimiser steps from one look at the weights to the next, where no
 
 
 def train_published(real, made, labels, emotions, settings, seed):
-    """As the paper trains: (weights of the last epoch, history).
+    """As the paper trains: the weights of the last epoch and the history, as they are saved.
 
     real: uint8 (m, 48, 48); made: float32 (n - m, 48, 48, 1); labels: int32 (n,) of both; settings:
     the experiment's. history: a row for each epoch, columns steps, loss, accuracy, validation loss
@@ -87,7 +87,7 @@ def published_split(labels):
 
 
 def train_steps(real, made, labels, emotions, settings, seed):
-    """A fixed number of steps: (weights, history), like `train_published` without validation.
+    """A fixed number of steps: weights and history, like `train_published` without validation.
 
     Kept are the last weights or the mean of those after every hundred steps of the second half
     (Izmailov et al. 2018, arXiv 1803.05407), summed as doubles. Accuracy: on the real faces, at
@@ -192,11 +192,10 @@ def train(experiment, seen, arms, options):
     wanted = []
     for run, arm in itertools.product(range(experiment.runs), arms):
         made_from = classifier_made_from(experiment, run, arm)
-        made = 0 if arm == "none" else len(utils.load_arrays(
-            experiment.npz(run, "synthetic", arm), "emotions"))
+        faces = len(training_set(experiment, run, arm, seen(run))[2])
         # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
         epochs = 0.75 * min(experiment.classifier_epochs, 30)
-        steps = experiment.steps or epochs * (len(seen(run).names) + made) / experiment.batch
+        steps = experiment.steps or epochs * faces / experiment.batch
         wanted += [utils.Artifact(experiment.npz(run, "classifier", arm, repeat), made_from,
                                   functools.partial(task, run, arm, repeat), steps)
                    for repeat in range(experiment.repeats)]

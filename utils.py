@@ -345,7 +345,7 @@ def make_missing(function, artifacts, label, options, network=None):
     """
     todo = [artifact for artifact in artifacts if not finished(artifact.path, artifact.made_from)]
     tasks, costs = [artifact.task for artifact in todo], [artifact.cost for artifact in todo]
-    steps, cores = sum(costs), min(options.jobs, len(todo))
+    steps, cores = sum(costs), 1 if options.device == "gpu" else min(options.jobs, len(todo))
     if network and steps > 5000 and not options.dask:
         (_, seconds), = run_tasks(seconds_a_step, [lambda: {"network": network}], "", options)
         print(f"{steps:.0f} optimiser steps of {1000 * seconds:.1f} ms, {cores} at a time: about "
@@ -387,7 +387,7 @@ def spread(function, tasks, pool, workers):
     todo, waiting = enumerate(tasks), {}
     while True:
         for number, task in itertools.islice(todo, workers + 1 - len(waiting)):
-            waiting[pool.submit(function, **task())] = number
+            waiting[pool.submit(perform, function, task())] = number
         if not waiting:
             return
         for future in futures.wait(waiting, return_when=futures.FIRST_COMPLETED).done:
@@ -396,6 +396,14 @@ def spread(function, tasks, pool, workers):
             except futures.BrokenExecutor:
                 raise Problem("a worker process was ended from outside, for lack of memory "
                               "perhaps; run the same command again, with fewer --jobs") from None
+
+
+one_at_a_time = threading.Lock()  # threads of a Dask worker would train the same variables
+
+
+def perform(function, task):
+    with one_at_a_time:
+        return function(**task)
 
 
 def end_with_parent():
@@ -429,7 +437,7 @@ def dask_client(address):
             for file in (*ROOT.glob("*.py"), *ROOT.glob("data/*.py")):
                 packed.write(file, file.relative_to(ROOT))
         client.upload_file(str(archive))
-        if set(client.nthreads().values()) != {1}:  # threads would train the same variables
+        if set(client.nthreads().values()) != {1}:  # the others would only wait
             raise Problem(f"--dask {shown(address)}: needs workers of one thread each; start them "
                           f"with `dask worker {shown(address)} --nthreads 1`")
         here = environment()
@@ -553,8 +561,8 @@ def parser(docstring, workers=True):
         result.add_argument("--jobs", type=whole(1), default=joblib.cpu_count(), metavar="N",
                             help="worker processes (default: one per core, here %(default)s); the "
                             "numbers do not depend on it")
-        result.add_argument("--dask", metavar="ADDRESS", help="use the workers of the Dask "
-                            "scheduler there, such as tcp://host:8786")
+        result.add_argument("--dask", metavar="ADDRESS", help="use the workers, of one "
+                            "thread each, of the Dask scheduler there, such as tcp://host:8786")
         result.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one "
                             "process that may use a GPU, whose numbers are a little different")
     return result
@@ -569,7 +577,7 @@ def checked(convert, form, fits=lambda value: True):
     """argparse type: what `convert` makes of a text, where that `fits`."""
 
     def read(text):
-        with contextlib.suppress(ValueError, re.error):
+        with contextlib.suppress(ValueError, OverflowError, re.error):
             if fits(value := convert(text)):
                 return value
         raise argparse.ArgumentTypeError(f"{text} is not {form}")

@@ -197,7 +197,7 @@ def begin(folder, path, results, given):
         began = getattr(experiment, name)
         if value != began and name != "runs":
             raise Problem(f"{experiment.path}: began with {name.replace('_', ' ')} {began}, now "
-                          f"{value} is asked for; leave it out, or give --results another folder")
+                          f"{value} is asked for; leave it out, or begin another experiment")
     most = {"loso": len(np.unique(data_set.faces.subjects)), "kfold": experiment.folds}
     runs = min(max(experiment.runs, given.get("runs", 0)), most.get(experiment.protocol, 1000))
     experiment = replace(experiment, runs=runs, data=str(path.resolve()))
@@ -308,22 +308,24 @@ def write_splits(experiment, faces, options):
         train, test = make_split(faces, experiment, run)
         movements, mean = np.zeros((len(train), 4)), np.zeros(0)
         if experiment.align == "mean":
-            movements, mean = registered(faces.pictures[train], options)
+            movements, mean = registered(faces.pictures[train], options, within)
         return {"train": train, "test": test, "movements": movements, "mean": mean}
 
+    label = "registering faces" if experiment.align == "mean" else ""
+    within, over = (label, "") if experiment.one_split else ("", label)  # what progress counts
     made_from = {"experiment.json": experiment.identity}
-    for run in range(experiment.runs):
-        file = experiment.npz(run, "split")
-        if not utils.finished(file, made_from):
-            utils.save_arrays(file, made_from, **of_split(0 if experiment.one_split else run))
+    todo = [run for run in range(experiment.runs)
+            if not utils.finished(experiment.npz(run, "split"), made_from)]
+    splits = enumerate(of_split(0 if experiment.one_split else run) for run in todo)
+    for number, arrays in utils.with_progress(splits, over, [1] * len(todo)):
+        utils.save_arrays(experiment.npz(todo[number], "split"), made_from, **arrays)
 
 
-def registered(pictures, options):
+def registered(pictures, options, label):
     """(movements (n, 4), their mean) of training faces; the mean is that of at most 1,000."""
     mean = data.mean_face(pictures[:: len(pictures) // 1000 + 1])
     parts = np.array_split(pictures, math.ceil(len(pictures) / 100))
     tasks = [functools.partial(dict, pictures=part, mean=mean) for part in parts]
-    label = f"registering {len(pictures)} faces"
     found = dict(utils.run_tasks(data.register, tasks, label, options))
     return np.concatenate([found[number] for number in range(len(parts))]), mean
 

@@ -154,11 +154,13 @@ def is_jaffe(subjects, emotions):
 
 
 def person_in(entry, pattern):
+    """What the pattern's first group that is not empty finds or, without groups, all it finds."""
     found = re.search(pattern, PurePosixPath(entry.name).name) or re.search(pattern, entry.name)
-    if not found:
+    person = found and next(filter(None, found.groups() if found.re.groups else [found[0]]), "")
+    if not person:
         raise Problem(f"{shown(entry.place)}: --subject {shown(pattern)} does not match this name; "
                       f"correct the pattern, or list the faces in a CSV")
-    return next(filter(None, found.groups()), found[0])
+    return person
 
 
 def read_layout(path):

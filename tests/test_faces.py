@@ -74,7 +74,7 @@ def layouts(folder):
     for name, lines in (("listed", listed), ("split", split)):
         (folder / f"{name}.csv").write_text("\n".join(lines), "utf-8-sig", newline="\r\n")
     box = {"crop": data.JAFFE_BOX}
-    by_name = {**box, "subject": r"^(?:.*/)?(\w\w)_"}
+    by_name = {**box, "subject": r"^(x\d+)_|^(?:.*/)?(\w\w)_"}
     return [("names", box), ("zipped.zip", box), ("folders", by_name), ("parts", by_name),
             ("listed.csv", box), ("split.csv", {})]
 
