@@ -253,8 +253,8 @@ def answers(metrics):
 
 def rows_of(metrics):
     """The table of arms as texts, the reference last."""
-    rows, reference = [], reference_of(metrics)
-    for arm, values in {**metrics["arms"], reference["name"]: reference}.items():
+    rows = []
+    for arm, values in with_reference(metrics).items():
         over = next((points(of[arm]) for of in metrics["against"].values() if arm in of), "")
         found = values.get("gain_points")
         rows.append({"arm": arm, "synthetic": str(values.get("synthetic_faces", "")),
@@ -267,9 +267,11 @@ def rows_of(metrics):
     return rows
 
 
-def reference_of(metrics):
-    """The reference row, which the files of earlier versions call otherwise."""
-    return metrics.get("reference") or {"name": "LDA on the pixels", **metrics["reference_lda"]}
+def with_reference(metrics):
+    """The arms and, last, the reference, which the files of earlier versions call otherwise."""
+    earlier = {"name": "LDA on the pixels", **metrics.get("reference_lda", {})}
+    reference = metrics.get("reference", earlier)
+    return {**metrics["arms"], reference["name"]: reference}
 
 
 def markdown(rows):
@@ -365,8 +367,7 @@ def report(experiment, metrics):
 # --------------------------------------------------------------------------------------- figures
 def draw_gains(several):
     """A figure of every arm's gain, a row for each of `several`, {label: metrics}."""
-    arms = [{**metrics["arms"], reference_of(metrics)["name"]: reference_of(metrics)}
-            for metrics in several.values()]
+    arms = [with_reference(metrics) for metrics in several.values()]
     names = dict.fromkeys(["translate", *(name for each in arms for name in each)])
     names = [name for name in names if name != "none" and any(name in each for each in arms)]
     figure, axes = utils.new_figure(7, 1.3 + 0.2 * len(names) * (len(several) + 0.5))
@@ -391,7 +392,7 @@ def draw_gains(several):
 
 
 def draw_accuracies(metrics):
-    arms = {**metrics["arms"], REFERENCE: metrics["reference"]}
+    arms = with_reference(metrics)
     figure, axes = utils.new_figure(7, 1.2 + 0.32 * len(arms))
     for k, values in enumerate(arms.values()):
         found, each = values["accuracy"], 100 * np.array(values["accuracy"]["per_unit"])
@@ -410,7 +411,7 @@ def draw_accuracies(metrics):
 def draw_confusion(metrics):
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    arms = {**metrics["arms"], REFERENCE: metrics["reference"]}
+    arms = with_reference(metrics)
     labels = [shown(emotion)[:9] for emotion in metrics["dataset"]["emotions"]]
     lines = -(-len(arms) // 3)
     figure, grid = utils.new_figure(9, 3.1 * lines + 0.4, nrows=lines, ncols=3, squeeze=False)
