@@ -1,10 +1,10 @@
 """Time what users run against the paper as a notebook would have it; `make bench` runs this.
 
-    python tests/bench.py [--data FOLDER] [--runs 5] [--line-runs 5] [--quick]
+    python tests/bench.py [--data FOLDER] [--runs 5] [--line-runs 5]
 
 The four scripts as `make reproduce` runs them, then straight_line.py with the same arms and
 settings, once for each run (or for --line-runs of them, scaled up). Prints a Markdown table of the
-seconds of each stage, their ratio and peak memory. Hours on two cores; --quick: few epochs.
+seconds of each stage, their ratio and peak memory. Hours on two cores.
 """
 
 import argparse
@@ -37,23 +37,21 @@ def main():
     parser.add_argument("--data", type=Path, help="faces in JAFFE's naming (default: the stand-in)")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--line-runs", type=int, help="default: as many as --runs")
-    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     line_runs = options.line_runs or options.runs
-    few = ("--cae-epochs", 2, "--pair-epochs", 1, "--classifier-epochs", 2) if options.quick else ()
     with tempfile.TemporaryDirectory() as folder:
         data, results = options.data or Path(folder) / "standin", Path(folder) / "results"
         if not options.data:
             timed(ROOT / "data" / "standin.py", "--out", data)
         ours = {}
         for script in STAGES:
-            what = ("--data", data, "--results", results, "--runs", options.runs, *few)
+            what = ("--data", data, "--results", results, "--runs", options.runs)
             ours[script] = timed(ROOT / script, *(what if script == "train_cae.py"
                                                   else results.iterdir()))
         theirs, peak, total = dict.fromkeys(STAGES, 0.0), 0, 0.0
         for seed in range(line_runs):
             seconds, memory = timed(ROOT / "tests" / "straight_line.py", "--data", data, "--seed",
-                                    seed, "--json", Path(folder) / "line.json", *few)
+                                    seed, "--json", Path(folder) / "line.json")
             stages = json.loads((Path(folder) / "line.json").read_text())["seconds"]
             total, peak = total + seconds * options.runs / line_runs, max(peak, memory)
             for script, names in STAGES.items():
