@@ -25,14 +25,7 @@ import numpy as np
 
 import utils
 from augment import METHODS, arms_of
-from data.experiment import (
-    SETTINGS,
-    all_faces,
-    open_experiment,
-    read_split,
-    test_faces,
-    training_faces,
-)
+from data.experiment import all_faces, open_experiment, read_split, test_faces, training_faces
 from data.faces import as_input
 from train_classifier import build_lenet5, check_classifiers
 from utils import Problem, listed, shown
@@ -191,7 +184,7 @@ def evaluate(experiment):
                                           "other test faces or other people"),
         "test_faces": len(np.unique(np.concatenate([part.names for part in tests]))),
         "kept_the_box": int((movements == 0).all(1).sum()) if experiment.align == "mean" else 0,
-        "settings": {name: getattr(experiment, name) for name in SETTINGS},
+        "settings": experiment.settings,
         "environment": experiment.environment, "changes": experiment.changes,
         "arms": {arm: results[arm] for arm in arms},
         "against": {arm: gains for arm, gains in against.items() if gains},

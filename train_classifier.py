@@ -186,7 +186,7 @@ def train(experiment, seen, arms, options):
     """run-NN/classifier-<arm>-<repeat>.npz for every run, arm and repeat that has none yet."""
     def task(run, arm, repeat):
         real, made, labels = training_set(experiment, run, arm, seen(run))
-        return {"real": real, "made": made, "labels": labels, "settings": vars(experiment),
+        return {"real": real, "made": made, "labels": labels, "settings": experiment.settings,
                 "emotions": len(experiment.emotions), "seed": [experiment.seed, run, repeat]}
 
     wanted = []

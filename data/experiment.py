@@ -101,6 +101,10 @@ class Experiment:
         return self.folder / "experiment.json"
 
     @property
+    def settings(self):
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    @property
     def identity(self):
         """A digest of all that decides arrays and predictions."""
         free = {"folder", "data", "dataset", "notes", "runs", "environment"}
@@ -121,9 +125,9 @@ class Experiment:
     @property
     def special(self):
         """{setting, as its option is spelled: value} of what differs from the protocol's own."""
-        return {name.replace("_", "-"): getattr(self, name)
-                for name, value in sorted(own_settings(self).items())
-                if getattr(self, name) not in (value, "manifest")}
+        own = own_settings(self)
+        return {name.replace("_", "-"): value for name, value in sorted(self.settings.items())
+                if value not in (own[name], "manifest")}
 
     @property
     def changes(self):
