@@ -151,9 +151,9 @@ def translate(faces, tools, plan):
     """Each face by the CAE of the pair of its emotion and the one that it is to have."""
     made = plan(faces, tools)
     rows = made.parents[:, 0]
-    images = np.empty_like(faces.images[rows])
+    sources, images = faces.emotions[rows], np.empty_like(faces.images[rows])
     for source, target in emotion_pairs(faces):
-        here = (faces.emotions[rows] == source) & (made.emotions == target)
+        here = (sources == source) & (made.emotions == target)
         if here.any():
             images[here] = tools.translate(source, target, faces.images[rows[here]])
     return made._replace(images=images)
@@ -335,10 +335,10 @@ def make(experiment, seen, methods, options):
 
     wanted = [utils.Artifact(experiment.npz(run, "synthetic", method),
                              synthetic_made_from(experiment, run, method, seen(run)),
-                             functools.partial(task, run, method))
+                             (run, method))
               for run in range(experiment.runs) for method in methods]
     remove_files(experiment, "synthetic", options.redo)
-    utils.make_missing(augment, wanted, "making synthetic faces", options)
+    utils.make_missing(augment, wanted, task, "making synthetic faces", options)
 
 
 def draw(experiment, faces):

@@ -14,7 +14,6 @@ experiment.json.
 JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the next command.
 """
 
-import functools
 import itertools
 import math
 from urllib.parse import quote
@@ -179,11 +178,17 @@ def train_caes(experiment, seen, options):
                 "epochs": experiment.cae_epochs, "batch": experiment.batch,
                 "seed": [experiment.seed, run]}
 
-    wanted = [utils.Artifact(cae_file(experiment, run), cae_made_from(experiment, run),
-                             functools.partial(task, run), cae_steps(experiment, seen(run)))
+    def cost(run):
+        return cae_steps(experiment, seen(run))
+
+    wanted = [utils.Artifact(cae_file(experiment, run), cae_made_from(experiment, run), (run,))
               for run in range(experiment.runs)]
-    network = build_cae, (experiment.latent,), CAE_LOSS, experiment.batch
-    utils.make_missing(train_cae, wanted, "training CAEs", options, network)
+    utils.make_missing(train_cae, wanted, task, "training CAEs", options, cost,
+                       cae_network(experiment))
+
+
+def cae_network(experiment):
+    return build_cae, (experiment.latent,), CAE_LOSS, experiment.batch
 
 
 def train_pairs(experiment, seen, options):
@@ -195,6 +200,9 @@ def train_pairs(experiment, seen, options):
                 "latent": experiment.latent, "epochs": epochs, "batch": experiment.batch,
                 "seed": [experiment.seed, run]}
 
+    def cost(run, rows, epochs):
+        return epochs * math.ceil(len(rows) / experiment.batch)
+
     wanted = []
     for run in range(experiment.runs):
         utils.demand({cae_file(experiment, run): cae_made_from(experiment, run)},
@@ -205,12 +213,10 @@ def train_pairs(experiment, seen, options):
             continue
         plan = pair_plan(pairs, experiment, cae_steps(experiment, seen(run)))
         made_from = cae_made_from(experiment, run, *next(iter(plan)))  # the same for all pairs
-        wanted += [utils.Artifact(cae_file(experiment, run, *key), made_from,
-                                  functools.partial(task, run, rows, epochs),
-                                  epochs * math.ceil(len(rows) / experiment.batch))
+        wanted += [utils.Artifact(cae_file(experiment, run, *key), made_from, (run, rows, epochs))
                    for key, (rows, epochs) in plan.items()]
-    network = build_cae, (experiment.latent,), CAE_LOSS, experiment.batch
-    utils.make_missing(train_pair, wanted, "training a CAE per emotion pair", options, network)
+    utils.make_missing(train_pair, wanted, task, "training a CAE per emotion pair", options, cost,
+                       cae_network(experiment))
 
 
 # ----------------------------------------------------------------------------------- the figures

@@ -189,20 +189,25 @@ def train(experiment, seen, arms, options):
         return {"real": real, "made": made, "labels": labels, "settings": experiment.settings,
                 "emotions": len(experiment.emotions), "seed": [experiment.seed, run, repeat]}
 
-    wanted = []
-    for run, arm in itertools.product(range(experiment.runs), arms):
-        made_from = classifier_made_from(experiment, run, arm)
+    @functools.cache
+    def steps(run, arm):
         faces = len(training_set(experiment, run, arm, seen(run))[2])
         # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
         epochs = 0.75 * min(experiment.classifier_epochs, 30)
-        steps = experiment.steps or epochs * faces / experiment.batch
+        return experiment.steps or epochs * faces / experiment.batch
+
+    def cost(run, arm, repeat):
+        return steps(run, arm)
+
+    wanted = []
+    for run, arm in itertools.product(range(experiment.runs), arms):
+        made_from = classifier_made_from(experiment, run, arm)
         wanted += [utils.Artifact(experiment.npz(run, "classifier", arm, repeat), made_from,
-                                  functools.partial(task, run, arm, repeat), steps)
-                   for repeat in range(experiment.repeats)]
+                                  (run, arm, repeat)) for repeat in range(experiment.repeats)]
     remove_files(experiment, "classifier", options.redo)
     network = build_lenet5, (len(experiment.emotions),), LOSS, experiment.batch
     function = train_published if experiment.protocol == "published" else train_steps
-    utils.make_missing(function, wanted, "training classifiers", options, network)
+    utils.make_missing(function, wanted, task, "training classifiers", options, cost, network)
 
 
 def draw(experiment):

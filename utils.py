@@ -334,17 +334,18 @@ class Artifact(NamedTuple):
 
     path: Path
     made_from: dict  # {input: digest}
-    task: callable  # gives the arguments of the function that makes it
-    cost: float = 1  # in optimiser steps or any other unit
+    key: tuple  # which one it is: what the stage's `task` and `cost` take
 
 
-def make_missing(function, artifacts, label, options, network=None):
-    """Save function(**artifact.task()), a dict of arrays, of all artifacts that are not finished.
+def make_missing(function, artifacts, task, label, options, cost=lambda *key: 1, network=None):
+    """Save function(**task(*key)), a dict of arrays, of all artifacts that are not finished.
 
-    network: what `seconds_a_step` takes, to say before long work how long it will be.
+    cost: in optimiser steps or any other unit, asked of what is missing alone. network: what
+    `seconds_a_step` takes, to say before long work how long it will be.
     """
     todo = [artifact for artifact in artifacts if not finished(artifact.path, artifact.made_from)]
-    tasks, costs = [artifact.task for artifact in todo], [artifact.cost for artifact in todo]
+    tasks = [functools.partial(task, *artifact.key) for artifact in todo]
+    costs = [cost(*artifact.key) for artifact in todo]
     steps, cores = sum(costs), 1 if options.device == "gpu" else min(options.jobs, len(todo))
     if network and steps > 5000 and not options.dask:
         (_, seconds), = run_tasks(seconds_a_step, [lambda: {"network": network}], "", options)
@@ -570,16 +571,19 @@ def parser(docstring, workers=True):
 
 def whole(low, high=10**9):
     form = f"a whole number from {low} to {high}"
-    return checked(int, form, lambda value: low <= value <= high)
+    return checked(r"\d{1,10}", form, int, lambda value: low <= value <= high)
 
 
-def checked(convert, form, fits=lambda value: True):
-    """argparse type: what `convert` makes of a text, where that `fits`."""
+def checked(pattern, form, convert=str, fits=lambda value: True):
+    """argparse type: what `convert` makes of a text that the pattern matches, where that `fits`."""
 
     def read(text):
-        with contextlib.suppress(ValueError, OverflowError, re.error):
-            if fits(value := convert(text)):
+        why = ""
+        try:
+            if re.fullmatch(pattern, text, re.ASCII) and fits(value := convert(text)):
                 return value
-        raise argparse.ArgumentTypeError(f"{text} is not {form}")
+        except (OverflowError, re.error) as error:
+            why = f": {error}"
+        raise argparse.ArgumentTypeError(f"{text} is not {form}{why}")
 
     return read

@@ -41,10 +41,9 @@ def hundreds(text):
     return whole(100)(text) // 100 * 100
 
 
-NUMBER = checked(float, "a number such as 0.5", math.isfinite)
-PATTERN = checked(lambda text: re.compile(text).pattern, "a regular expression")
-BOX = checked(str, "X,Y,SIDE in pixels, square or none",
-              re.compile(r"square|none|\d{1,5},\d{1,5},[1-9]\d{0,4}", re.ASCII).fullmatch)
+NUMBER = checked(r"-?(\d\.?\d*|\.\d+)", "a number such as 0.5", float)
+PATTERN = checked("(?s).*", "a regular expression", lambda text: re.compile(text).pattern)
+BOX = checked(r"square|none|\d{1,5},\d{1,5},[1-9]\d{0,4}", "X,Y,SIDE in pixels, square or none")
 
 
 @dataclass(frozen=True)
@@ -307,21 +306,22 @@ def make_split(faces, experiment, run):
 
 def write_splits(experiment, faces, options):
     """split.npz for every run that has none: rows, and how its training faces are registered."""
+    one, label = experiment.one_split, "registering faces" if experiment.align == "mean" else ""
+
     @functools.lru_cache(1)
     def of_split(run):
         train, test = make_split(faces, experiment, run)
         movements, mean = np.zeros((len(train), 4)), np.zeros(0)
         if experiment.align == "mean":
-            movements, mean = registered(faces.pictures[train], options, within)
+            movements, mean = registered(faces.pictures[train], options, label if one else "")
         return {"train": train, "test": test, "movements": movements, "mean": mean}
 
-    label = "registering faces" if experiment.align == "mean" else ""
-    within, over = (label, "") if experiment.one_split else ("", label)  # what progress counts
     made_from = {"experiment.json": experiment.identity}
     todo = [run for run in range(experiment.runs)
             if not utils.finished(experiment.npz(run, "split"), made_from)]
-    splits = enumerate(of_split(0 if experiment.one_split else run) for run in todo)
-    for number, arrays in utils.with_progress(splits, over, [1] * len(todo)):
+    splits = enumerate(of_split(0 if one else run) for run in todo)
+    # Progress counts the faces of the one split, or else the splits.
+    for number, arrays in utils.with_progress(splits, "" if one else label, [1] * len(todo)):
         utils.save_arrays(experiment.npz(todo[number], "split"), made_from, **arrays)
 
 
