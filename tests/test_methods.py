@@ -79,20 +79,30 @@ def test_interpolate_and_blend_weigh_the_same_pairs(theta, first):
         assert made.weights.tolist() == [[theta, 1 - theta]] * 9
 
 
-def test_transfer_is_the_literal_sum_and_draws_other_people_and_emotions():
-    """A face is its row, and so is its latent: z(j, B) + z(i, A) - z(i, B) is a sum of rows."""
+def test_transfer_is_the_literal_sum_of_latents():
+    # P posed AN (0) and HA (1), Q posed HA (2) and AN (3). The only transfer that makes HA of P is
+    # z(Q, AN) + z(P, HA) - z(P, AN) = 3 + 1 - 0, and so on; of each as many as interpolate makes.
+    faces = people(["P AN", "P HA", "Q HA", "Q AN"])
+    possible = {(2, 0, 1): ("AN", 1), (1, 3, 2): ("AN", 2),
+                (3, 1, 0): ("HA", 4), (0, 2, 3): ("HA", -1)}
+    for method, ends in (("transfer", (-1, 4)), ("pixel-transfer", (0, 1))):
+        made = made_by(method, faces)
+        assert sorted(made.emotions) == ["AN", "HA"] and made.weights.tolist() == [[1, 1, -1]] * 2
+        for *found, parents in zip(made.emotions, greys(made), made.parents.tolist()):
+            emotion, grey = possible[tuple(parents)]
+            assert found == [emotion, np.clip(grey, *ends)]
+
+
+def test_transfer_draws_other_people_and_other_emotions():
     made, pixels = (made_by(method, ALL) for method in ("transfer", "pixel-transfer"))
-    (jb, ia, ib), other = made.parents.T, made_by("transfer", ALL, seed=(0, 1))
-    assert greys(made) == (jb + ia - ib).tolist()
-    assert greys(pixels) == (jb + ia - ib).clip(0, 1).tolist()
-    assert made.weights.tolist() == pixels.weights.tolist() == [[1, 1, -1]] * 9
+    jb, ia, ib = made.parents.T
     assert (ALL.subjects[ia] == ALL.subjects[ib]).all()
     assert (ALL.subjects[jb] != ALL.subjects[ia]).all()
     assert (ALL.emotions[jb] == ALL.emotions[ib]).all()
     assert (ALL.emotions[ia] != ALL.emotions[ib]).all()
     assert np.array_equal(made.emotions, ALL.emotions[ia])
     assert np.array_equal(made.parents, pixels.parents)
-    assert not np.array_equal(made.parents, other.parents)
+    assert not np.array_equal(made.parents, made_by("transfer", ALL, seed=(0, 1)).parents)
 
 
 def test_translate_asks_the_cae_of_each_pair():
@@ -256,3 +266,9 @@ def test_published_split_is_the_papers(drawn):
     assert len(augment.translations(drawn.take(train), by_hand()).emotions) == 1020
     for emotions, sizes in ((known, [127, 43]), (np.concatenate([known, made]), [1613, 538])):
         assert [*map(len, published_split(emotions))] == sizes
+
+
+def test_given_split():
+    faces = grid(4)._replace(parts=np.resize(["train", "train", "test"], 48))
+    train, test = experiment.make_split(faces, plan("given", faces), 0)
+    assert (faces.parts[train] == "train").all() and len(test) == 16

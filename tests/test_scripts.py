@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import PUBLISHED, STAGES, TINY, changing, contents, draw_tiny, sequence, shell, start
-from test_faces import layouts, write_fer2013
+from test_faces import LONG, layouts, write_fer2013
 
 import augment
 import utils
@@ -133,6 +133,9 @@ def test_what_is_missing_is_named(copied, script):
                "--methods interpolate")
     script("augment.py", copied)
     script("evaluate.py", copied, says="classifier-none-1.npz in run-00; run train_classifier.py")
+    (copied / "run-00" / "split.npz").rename(copied / "split.npz")
+    script("evaluate.py", copied, says="outdated: split.npz in run-00; run train_cae.py")
+    (copied / "split.npz").rename(copied / "run-00" / "split.npz")
     for kind, name, says in (
             ("synthetic", "train_classifier.py", "no synthetic faces yet; run augment.py"),
             ("classifier", "evaluate.py", "no classifiers yet; run train_classifier.py")):
@@ -201,16 +204,26 @@ def test_side_by_side(loso, published, script):
         assert name in report.read_text()
 
 
-def test_every_layout_goes_through_and_gives_the_same_predictions(tmp_path):
+def test_every_layout_goes_through_and_gives_the_same_arrays(tmp_path):
     """By people in folds: names, folders and lists agree on who is who, and so on the splits."""
-    found = []
+    first = None
     for path, options in layouts(tmp_path):
         given = [text for key, value in options.items() for text in (f"--{key}", value)]
         folder = sequence(tmp_path / path, tmp_path / f"results-{path}", *TINY, "--repeats", 1,
                           "--protocol", "kfold", "--folds", 2, "--runs", 1, "--steps", 100,
                           "--seed", 1, *given)
-        found.append([[*row.values()][7:] for row in predictions_of(folder)])  # probabilities
-    assert found[0] and all(each == found[0] for each in found)
+        arrays = {}
+        for file in folder.glob("run-00/*.npz"):
+            name = file.name
+            for code, label in LONG.items():
+                name = name.replace(label, code)
+            arrays |= {(name, key): value for key, value in utils.load_arrays(file).items()
+                       if key not in ("made_from", "names", "emotions")}
+        first = first or arrays
+        assert arrays.keys() == first.keys() and len({name for name, _ in arrays}) == 17
+        for key, value in arrays.items():
+            same = np.array_equal(value, first[key], equal_nan=value.dtype.kind == "f")
+            assert same, (path, key)
 
 
 def test_fer2013_and_folders_bring_their_own_split(tmp_path, script):

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy import stats
 
 import evaluate
 
@@ -16,6 +17,8 @@ def test_t_interval_by_hand():
     for protocol, each in half.items():
         assert evaluate.interval([1, 2, 3, 4], protocol, 10 / 40) == pytest.approx(
             [2.5 - each, 2.5 + each], abs=1e-5)
+    assert evaluate.interval([1, 2, 3, 4], "published", 0) == pytest.approx(
+        stats.t.interval(0.95, 3, 2.5, stats.sem([1, 2, 3, 4])))
     assert evaluate.interval([-100, 100], "loso", 0) == [-100, 100]  # and not +-1271
     assert evaluate.interval([3], "published", 0) is None
 

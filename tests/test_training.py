@@ -56,19 +56,24 @@ def test_classifier_learns_as_by_fit(line, arm, monkeypatch):
     assert history[-1, 1] < history[0, 1] - 0.1
 
 
-def test_steps_are_those_of_keras():
+@pytest.mark.parametrize("network", [(train_cae.build_cae, (32,), train_cae.CAE_LOSS), LENET])
+def test_steps_are_those_of_keras(network):
     """An epoch, its last batch shorter, against `fit`; a second training begins as fresh."""
     import keras
 
-    x = np.random.default_rng(1).random((10, 48, 48, 1)).astype(np.float32)
-    trainer = utils.trainer(train_cae.build_cae, (32,), train_cae.CAE_LOSS)
-    start, model = utils.initial_weights(trainer.model, [3]), train_cae.build_cae()
+    rng = np.random.default_rng(1)
+    x = rng.random((10, 48, 48, 1)).astype(np.float32)
+    y = rng.integers(0, 7, 10).astype(np.int32) if network is LENET else x
+    trainer = utils.trainer(*network)
+    start = utils.initial_weights(trainer.model, [3])
     for _ in range(2):
-        (mean, _), = utils.fit(trainer, start, x, x, [np.arange(10)], 4)
+        (mean, _), = utils.fit(trainer, start, x, y, [np.arange(10)], 4)
         ours = trainer.model.get_weights()
+    build, arguments, loss = network
+    model = build(*arguments)
     model.set_weights(start)
-    model.compile(keras.optimizers.Adam(), train_cae.CAE_LOSS)
-    history = model.fit(x, x, batch_size=4, shuffle=False, verbose=0).history
+    model.compile(keras.optimizers.Adam(), loss)
+    history = model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
     assert mean == pytest.approx(history["loss"][0], rel=1e-4)
     first, ours, theirs = (np.concatenate([weight.ravel() for weight in weights])
                            for weights in (start, ours, model.get_weights()))
@@ -129,3 +134,8 @@ def test_every_second_face_is_real(total, batch):
     assert real.all() if total == 6 else (real == (np.arange(30 * batch) % 2 == 0)).all()
     assert sorted(rows[real][:6]) == list(range(6))  # each once before any comes again
     assert np.array_equal(rows, again) and not np.array_equal(rows, other)
+
+
+def test_parameter_counts_are_the_papers():
+    assert train_cae.build_cae().count_params() == 784_353
+    assert train_classifier.build_lenet5().count_params() == 61_451
