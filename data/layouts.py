@@ -152,7 +152,12 @@ def read_one_table(candidates, files, place):
     if not known:
         return None
     entries, notes = tables.read_table(known[0], within(files, known[0]), fer2013)
-    return entries, [f"labels are those of {known[0].name}", *notes]
+    notes.insert(0, f"labels are those of {known[0].name}")
+    listed_names = {entry.name for entry in entries}
+    unlisted = sum(suffix(file) in SUFFIXES and file.name not in listed_names for file in files)
+    if unlisted:
+        notes.append(f"{unlisted} images are not listed in {known[0].name} and were left out")
+    return entries, notes
 
 
 # ------------------------------------------------------------------------- folders and zips

@@ -62,22 +62,32 @@ def test_every_mode_and_format_gives_the_same_face():
 def layouts(folder):
     """The same 36 drawn faces in every layout: [(what --data gets, options)]."""
     listed, split = ["File; Emotion;subject"], ["file,emotion,subject,split,x,y,side"]
+    tabs = ["Image\tLabel\tPerson"]
     with zipfile.ZipFile(folder / "zipped.zip", "w") as packed:
         for file in sorted(draw_tiny(folder / "names").iterdir(), reverse=True):
             packed.write(file, f"../deep/{file.name}")
             person, take = file.name[:2], file.name[5]
             emotion, part = LONG[file.name[3:5]], "Test" if take == "3" else "Training"
-            for place in (f"folders/{emotion}", f"parts/{part}/{emotion}"):
+            for place in (f"folders/{emotion}", f"parts/{part}/{emotion}",
+                          f"nested/{emotion}/{person}", f"takes/{person}/{emotion}/take{take}"):
                 (folder / place).mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, folder / place / file.name.replace(".", "_", 1))
+            tabs.append(f"names\\{file.name}\t{emotion}\t{person}")
             listed.append(f"names/{file.name};{emotion};Ms {person}")
             split.append(f"names/{file.name},{emotion},{person},{part},50,65,161")
         packed.writestr("__MACOSX/._AA.AN1.png", b"resource fork")
-    for name, lines in (("listed", listed), ("split", split)):
-        (folder / f"{name}.csv").write_text("\n".join(lines), "utf-8-sig", newline="\r\n")
+    for name, lines in (("listed.csv", listed), ("split.csv", split), ("tabs.tsv", tabs)):
+        (folder / name).write_text("\n".join(lines), "utf-8-sig", newline="\r\n")
+    with zipfile.ZipFile(folder / "table.zip", "w") as packed:
+        packed.write(folder / "listed.csv", "deep/listed.csv")
+        for file in (folder / "names").iterdir():  # names that tell nothing by themselves
+            packed.write(file, f"deep/names/{file.name}")
+        packed.write(folder / "names" / "AA.AN1.png", "deep/names/cover.png")
     box = {"crop": data.JAFFE_BOX}
     by_name = {**box, "subject": r"^(x\d+)_|^(?:.*/)?(\w\w)_"}
+    by_folder = {**box, "subject": r"(?:^|/)(\w\w)/"}
     return [("names", box), ("zipped.zip", box), ("folders", by_name), ("parts", by_name),
+            ("nested", by_folder), ("takes", by_folder), ("tabs.tsv", box), ("table.zip", box),
             ("listed.csv", box), ("split.csv", {})]
 
 
