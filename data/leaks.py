@@ -73,7 +73,7 @@ def near_twins(images, rows):
 
     if len(rows) < 2:
         return []
-    images = images[rows].astype(np.float32)
+    images = images[rows]
     tree = cKDTree(block_means(middle_of(images)))
     pairs = {}
     for shift in SHIFTS:
@@ -82,8 +82,8 @@ def near_twins(images, rows):
                                 workers=-1)  # two: one of them may be the face itself
         for row, column in zip(*np.nonzero(nearest < len(images))):
             other = nearest[row, column]
-            if other != row and \
-                    np.abs(shifted[row] - middle_of(images[other])).mean() <= TWIN:
+            difference = shifted[row].astype(int) - middle_of(images[other])
+            if other != row and np.abs(difference).mean() <= TWIN:
                 first, second = sorted((rows[row], rows[other]))
                 pairs.setdefault(second, first)
         if len(pairs) > ENOUGH:
@@ -99,7 +99,7 @@ def middle_of(images, down=0, right=0):
 def block_means(images):
     """float32 (n, 25) of (n, 40, 40)."""
     blocks = images.reshape(len(images), 5, BLOCK, 5, BLOCK)
-    return blocks.mean((2, 4)).reshape(len(images), 25)
+    return blocks.mean((2, 4), dtype=np.float32).reshape(len(images), 25)
 
 
 def sequences(names):
