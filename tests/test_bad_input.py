@@ -11,16 +11,16 @@ import struct
 import zlib
 from pathlib import Path
 
+import utils
+from data import experiment
+from data import faces as data
+
 import numpy as np
 import pytest
 from conftest import ROOT, contents, draw_tiny, one_line, printable, shell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-import utils
-from data import experiment
-from data import faces as data
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])
