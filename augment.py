@@ -3,6 +3,7 @@
     python augment.py [EXPERIMENT]                               the protocol's default methods
     python augment.py [EXPERIMENT] --methods interpolate,blend   these
     python augment.py [EXPERIMENT] --methods all                 all that the faces allow
+    python augment.py [EXPERIMENT] --png FOLDER                  and as images, for other networks
 
     translate        the CAE per emotion pair, the abstract's "different facial expressions": every
                      training face turned into each other emotion
@@ -19,17 +20,22 @@ It leaves run-NN/synthetic-<method>.npz: images, emotions and, for each face, it
 """
 
 import argparse
+import csv
 import functools
+import io
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import utils
-from data.experiment import faces_of, open_experiment
+from data.experiment import faces_of, open_experiment, shortened
 from data.faces import as_input
 from train_cae import build_cae, emotion_pairs, pair_file
 from utils import Job, Problem
 
 import numpy as np
+from PIL import Image
 
 
 class Synthetic(NamedTuple):
@@ -259,10 +265,11 @@ DEFAULT_ELSEWHERE = ["translate", "person-mean", "interpolate", "transfer", "pix
 
 
 # ------------------------------------------------------------------------------------- the stage
-def make_synthetic(train, *caes, method, theta, most, seed):
+def make_synthetic(train, *caes, method, theta, most, seed, balance):
     """The arrays of a method's `Synthetic` faces, and the names of the training faces.
 
-    train: the arrays of train.npz; caes: those of the CAEs that the method needs.
+    train: the arrays of train.npz; caes: those of the CAEs that the method needs; balance: whether
+    to keep only as many faces as bring all emotions to the number of the most frequent one.
     """
     faces = faces_of(train)
     faces = faces._replace(images=as_input(faces.images))
@@ -280,7 +287,26 @@ def make_synthetic(train, *caes, method, theta, most, seed):
 
     tools = Tools(encode, decode, translate_by, theta, most, seed)
     synthetic = METHODS[method].make(faces, tools)
+    if balance:
+        rows = balancing_rows(faces.emotions, synthetic.emotions, np.random.default_rng([*seed, 4]))
+        synthetic = Synthetic(*(array[rows] for array in synthetic))
+    if not len(synthetic.emotions):
+        raise Problem(f"{method}: makes no face of these; " + (
+            "leave --balance out: all emotions are as frequent" if balance else
+            "leave the method out, or begin with a larger --max-synthetic"))
     return {"names": faces.names, **synthetic._asdict()}
+
+
+def balancing_rows(real, synthetic, rng):
+    """Rows of the synthetic emotions, drawn at random: with them each emotion is as frequent as the
+    most frequent real one, as far as there are enough."""
+    emotions, counts = np.unique(real, return_counts=True)
+    rows = [np.empty(0, int)]
+    for emotion, count in zip(emotions, counts):
+        of_emotion = np.flatnonzero(synthetic == emotion)
+        lacking = min(counts.max() - count, len(of_emotion))
+        rows.append(rng.choice(of_emotion, lacking, replace=False))
+    return np.sort(np.concatenate(rows))
 
 
 def make_control(train, synthetic, *, method):
@@ -312,13 +338,16 @@ def main():
                 utils.require(caes[row.needs], f"train_cae.py {experiment.path}")
                 settings = {"method": method, "theta": experiment.settings["theta"],
                             "most": experiment.settings["max_synthetic"],
-                            "seed": [experiment.settings["seed"], run]}
+                            "seed": [experiment.settings["seed"], run],
+                            "balance": options.balance}
                 methods.append(Job(file, make_synthetic, [train, *caes[row.needs]], settings))
     redo = options.redo if "all" not in options.redo else METHODS
     for jobs, label in ((methods, "making synthetic faces"), (controls, "making their controls")):
         utils.run_jobs(jobs, label, options,
                        redo=[job for job in jobs if job.settings["method"] in redo])
     draw(experiment, options)
+    if options.png:
+        export(experiment, chosen, options.png)
     print(f"next: python train_classifier.py {experiment.path}")
 
 
@@ -344,6 +373,36 @@ def possible_methods(experiment, asked, redo, default):
         else:
             print(f"without {method}: {obstacles[method]}")
     return list(dict.fromkeys(possible))
+
+
+def export(experiment, methods, folder):
+    """Write the synthetic faces as folder/run-00/translate/<emotion>/<parents>.png, 8-bit grey, and
+    beside the emotions a CSV of each face's parents and their weights.
+
+    Keras' image_dataset_from_directory and torchvision's ImageFolder read such folders.
+    """
+    count = 0
+    for run in experiment.runs:
+        for method in methods:
+            arrays = utils.load_arrays(experiment.file(run, "synthetic", method))
+            place, text = Path(folder) / f"run-{run:02d}" / method, io.StringIO()
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(["file", "emotion", "parents", "weights"])
+            for k, image in enumerate(arrays["images"][..., 0]):
+                used = np.flatnonzero(arrays["weights"][k])
+                names = arrays["names"][arrays["parents"][k, used]].tolist()
+                stem = "+".join(Path(name).stem for name in names)
+                stem = shortened(re.sub(r"[^\w.+-]", "_", f"{k:05d} {stem}"), 200)
+                emotion = re.sub(r"[/\\\0]|^\.", "_", arrays["emotions"][k])
+                stream = io.BytesIO()
+                greys = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+                Image.fromarray(greys).save(stream, "PNG")
+                utils.write_file(place / emotion / f"{stem}.png", stream.getvalue())
+                table.writerow([f"{emotion}/{stem}.png", arrays["emotions"][k], " ".join(names),
+                                " ".join(f"{weight:.4g}" for weight in arrays["weights"][k, used])])
+            utils.write_text(place / "parents.csv", text.getvalue())
+            count += len(arrays["images"])
+    print(f"{count} faces written to {utils.printable(folder)}")
 
 
 def synthetic_of(experiment, run):
@@ -400,6 +459,10 @@ def arguments():
                         f"{','.join(DEFAULT_ELSEWHERE)} in the others)")
     parser.add_argument("--redo", type=method_list, default=[], metavar="X,Y", help="make these "
                         "methods' faces anew in all runs")
+    parser.add_argument("--balance", action="store_true", help="keep only as many faces of each "
+                        "emotion as bring it to the number of the most frequent one")
+    parser.add_argument("--png", metavar="FOLDER", help="write the faces as 8-bit images too: "
+                        "FOLDER/run-00/translate/EMOTION/PARENTS.png, and a CSV of their parents")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
     python evaluate.py [EXPERIMENT]              one experiment
     python evaluate.py EXPERIMENT EXPERIMENT     each of them, and a report with both side by side
+    python evaluate.py EXPERIMENT --predict PHOTO ...    what its classifiers say of photographs
 
 This is the only script that looks at test faces. It writes predictions.csv (every run, repeat, arm
 and test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex
@@ -138,7 +139,7 @@ def evaluate(experiment):
         rungs = ladder(hits, subjects, protocol, ratio, controls=CONTROLS["translate"])
     transforms = utils.load_arrays(experiment.file(0, "train"))["transforms"]
     return {
-        "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
+        "dataset": {"name": experiment.dataset, "title": experiment.title, **{key: getattr(experiment, key) for key in (
             "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},
         "protocol": protocol, "runs": len(experiment.runs),
         "repeats": experiment.settings["repeats"],
@@ -282,9 +283,7 @@ def latex_table(metrics):
 
 
 def source(metrics):
-    name = "drawn stand-in faces, not JAFFE" if metrics["dataset"]["stand_in"] else \
-        metrics["dataset"]["name"]
-    return f"{name}, protocol {metrics['protocol']}"
+    return f"{metrics['dataset']['title']}, protocol {metrics['protocol']}"
 
 
 def runs_in_words(metrics):
@@ -427,7 +426,8 @@ def commands(experiment, arms):
 def draw_gains(several):
     """A figure of every arm's gain, a row for each of `several`, {label: metrics}."""
     results = [{**metrics["arms"], **metrics["baselines"]} for metrics in several.values()]
-    names = [name for name in dict.fromkeys(name for arms in results for name in arms)
+    kinds = [metrics[kind] for kind in ("arms", "baselines") for metrics in several.values()]
+    names = [name for name in dict.fromkeys(name for arms in kinds for name in arms)
              if name != "none"]
     figure, axes = utils.new_figure(7, 1.3 + 0.2 * len(names) * (len(several) + 0.5))
     for k, (label, arms) in enumerate(zip(several, results)):
@@ -541,9 +541,47 @@ def draw_curve(several):
     return figure
 
 
+# ----------------------------------------------------------------------------------- photographs
+def predict_photos(experiment, paths, arm):
+    """Print the mean probabilities of all of an arm's classifiers for photographs, framed and
+    registered as the experiment's faces are."""
+    crop = experiment.settings["crop"].replace("manifest", "square")
+    photos, model = [load_photo(path, crop) for path in paths], build_lenet5(
+        len(experiment.emotions))
+    files = [[classifier_file(experiment, run, arm, repeat)
+              for repeat in range(experiment.settings["repeats"])] for run in experiment.runs]
+    utils.require([file for of_run in files for file in of_run],
+                  f"train_classifier.py {experiment.path} --arms {arm}")
+    probabilities = []
+    for run, of_run in zip(experiment.runs, files):
+        mean = utils.load_arrays(experiment.file(run, "train"))["mean"]
+        images = np.stack([image for image, _ in photos])
+        if len(mean):
+            transforms = register([wide_crop for _, wide_crop in photos], mean)
+            images = np.stack([warp(wide_crop, transform) if transform.any() else image
+                               for (image, wide_crop), transform in zip(photos, transforms)])
+        for file in of_run:
+            model.set_weights(utils.weights_of(utils.load_arrays(file)))
+            probabilities.append(utils.apply(model, as_input(images)))
+    classifiers = f"{len(probabilities)} classifiers of {arm}"
+    print(f"{classifiers}, trained on {utils.printable(experiment.title)}; crop {crop}")
+    for path, shares in zip(paths, np.mean(probabilities, axis=0)):
+        order = np.argsort(-shares, kind="stable")
+        print(f"{utils.printable(path)}: " + ", ".join(
+            f"{utils.printable(experiment.emotions[k])} {100 * shares[k]:.1f} %" for k in order))
+
+
 # ------------------------------------------------------------------------------------- the stage
 def main():
     options = arguments()
+    if options.predict:
+        if len(options.experiments) > 1:
+            raise Problem("--predict: takes one experiment")
+        experiment = open_experiment(options.experiments[0] if options.experiments else None)
+        arms = trained_arms(experiment)
+        arm = options.arm or next((arm for arm in arms if arm in METHODS), "none")
+        predict_photos(experiment, options.predict, arm)
+        return
     several = {}
     for path in options.experiments or [None]:
         experiment = open_experiment(path)
@@ -616,6 +654,9 @@ def side_by_side(several, folder, options):
 def arguments():
     parser = utils.parser(__doc__, workers=False)
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.WHICH)
+    parser.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="print what the "
+                        "classifiers of an arm say of photographs")
+    parser.add_argument("--arm", help="which arm's (default: the first method's that was trained)")
     return parser.parse_args()
 
 

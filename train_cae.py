@@ -206,24 +206,27 @@ def write_splits(experiment, data_set, options):
             files[run] = {file: {"file": utils.place_of(file), **made_from} for file in pair}
             rows_of[run] = make_split(data_set.faces, data_set.splits, experiment.settings, run)
     distinct = list(rows_of)[:1] if experiment.one_split else list(rows_of)
-    transforms = dict.fromkeys(rows_of, None)
+    no_registration = np.zeros(0, np.float32), np.zeros((len(data_set.splits), 4))
+    registrations = dict.fromkeys(distinct, no_registration)
     if experiment.settings["align"] == "mean":
-        transforms |= registered(data_set.wide_crops, {run: rows_of[run] for run in distinct},
-                                 options)
-    for run, both in rows_of.items():
-        of_all = transforms[distinct[0] if experiment.one_split else run]
-        for (file, made_from), rows in zip(files[run].items(), both):
-            faces, moves = data_set.faces.take(rows), np.zeros((len(rows), 4))
-            if of_all is not None:
-                moves = of_all[rows]
-                for face in np.flatnonzero(moves.any(1)):
-                    faces.images[face] = warp(data_set.wide_crops[rows[face]], moves[face])
-            utils.save_arrays(file, made_from, {**faces._asdict(), "transforms": moves})
+        registrations = register_runs(data_set.wide_crops, {run: rows_of[run] for run in distinct},
+                                      options)
+    for run, (train, test) in rows_of.items():
+        mean, transforms = registrations[distinct[0] if experiment.one_split else run]
+        images = data_set.faces.images.copy()
+        for face in np.flatnonzero(transforms.any(1)):
+            images[face] = warp(data_set.wide_crops[face], transforms[face])
+        faces = data_set.faces._replace(images=images)
+        train_file, test_file = files[run]
+        arrays = {**faces.take(train)._asdict(), "transforms": transforms[train], "mean": mean}
+        utils.save_arrays(train_file, files[run][train_file], arrays)
+        arrays = {**faces.take(test)._asdict(), "transforms": transforms[test]}
+        utils.save_arrays(test_file, files[run][test_file], arrays)
 
 
-def registered(wide_crops, rows_of, options):
-    """{run: float64 (faces, 4)}: the transforms of all faces onto the mean of a run's training
-    faces, of which at most 1,000 make the mean."""
+def register_runs(wide_crops, rows_of, options):
+    """{run: (mean of its training faces, of at most 1,000; transforms of all faces onto it, float64
+    (faces, 4))}. rows_of: {run: (training rows, test rows)}."""
     runs, means = list(rows_of), {}
     calls = [(mean_face, (wide_crops[train[::len(train) // 1000 + 1]],), {})
              for train, _ in rows_of.values()]
@@ -239,7 +242,7 @@ def registered(wide_crops, rows_of, options):
                                          "registering faces", options):
         run, rows = chunks[number]
         transforms[run][rows] = moves
-    return transforms
+    return {run: (means[run], transforms[run]) for run in runs}
 
 
 # ------------------------------------------------------------------------------------- the stage

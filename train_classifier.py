@@ -20,6 +20,8 @@ leaves run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds
 import argparse
 import functools
 import itertools
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import utils
@@ -499,7 +501,23 @@ def main():
                 if job.path.stem.removeprefix("classifier-").rpartition("-")[0] in options.redo]
         utils.run_jobs(wanted, label, options, redo)
     draw(experiment, options)
+    if options.keras:
+        export(experiment, arms)
     print(f"next: python evaluate.py {experiment.path}")
+
+
+def export(experiment, arms):
+    """Write run-00/classifier-<arm>-0.keras of each arm: faces (n, 48, 48, 1) in [0, 1] to
+    probabilities of the experiment's emotions, in their order."""
+    model = plain_model(len(experiment.emotions))
+    for name in arms:
+        file = classifier_file(experiment, 0, name, 0)
+        model.set_weights(utils.weights_of(utils.load_arrays(file)))
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(Path(folder) / "classifier.keras")
+            utils.write_file(file.with_suffix(".keras"),
+                             (Path(folder) / "classifier.keras").read_bytes())
+        print(f"{utils.printable(file.with_suffix('.keras'))}: {', '.join(experiment.emotions)}")
 
 
 @functools.cache
@@ -575,6 +593,8 @@ def arguments():
                         "the others); none is always trained, since every gain is a gain over it")
     parser.add_argument("--redo", type=arm_list, default=[], metavar="X,Y", help="train the "
                         "classifiers of these arms anew in all runs")
+    parser.add_argument("--keras", action="store_true", help="leave the first classifier of each "
+                        "arm as run-00/classifier-<arm>-0.keras too")
     return parser.parse_args()
 
 

@@ -142,7 +142,7 @@ def as_json(value):
 FACES = {"names": ("U", "n"), "subjects": ("U", "n"), "emotions": ("U", "n"),
          "images": ("u", "n", 48, 48), "transforms": ("f", "n", 4)}
 FORMATS = {
-    "train": FACES,
+    "train": {**FACES, "mean": ("f", "p")},  # what faces are registered to, of no pixels for none
     "test": FACES,
     "cae": {},
     "synthetic": {"images": ("f", "n", 48, 48, 1), "emotions": ("U", "n"), "names": ("U", "m"),

@@ -179,9 +179,13 @@ class Experiment:
                 f"now" for key, value in utils.environment().items()
                 if self.environment.get(key) != value]
 
+    @property
+    def title(self):
+        """What its faces are called before people."""
+        return "drawn stand-in faces, not JAFFE" if self.stand_in else self.dataset
+
     def __str__(self):
-        name = "drawn stand-in faces, not JAFFE" if self.stand_in else self.dataset
-        return f"{name}: {self.faces} faces, {self.subjects or 'unknown'} subjects, " \
+        return f"{self.title}: {self.faces} faces, {self.subjects or 'unknown'} subjects, " \
             f"{len(self.emotions)} emotions; {self.protocol}, runs: {len(self.runs)}"
 
     def file(self, run, *words):

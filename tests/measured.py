@@ -42,6 +42,7 @@ def read_measured():
 def in_percent(metrics):
     """Bring the metrics of an earlier commit to today's form."""
     reference = metrics["reference"]
+    metrics["dataset"]["title"] = metrics["dataset"]["name"]
     for values in (*metrics["arms"].values(), reference):
         accuracy = values["accuracy"]
         accuracy["mean"] *= 100
