@@ -1,22 +1,26 @@
-# make reproduce   the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
-# make test        the tests
-# make lint        ruff over everything
-# make study       every arm under three protocols, and a report that sets them side by side
-# make bench       make reproduce against a straight-line implementation of it (hours)
-# make lock        requirements.lock anew, from what requirements.txt brings today
-# make clean       remove experiments and the drawn faces; JAFFE, results/measured/ and .venv stay
-# For all: PYTHON=python3.12. For study: DATA=PATH RUNS=N RESULTS=DIR PROTOCOLS="loso" and
-# OPTIONS="--crop square" for whatever else train_cae.py takes; other faces or options want another
-# RESULTS.
+# make reproduce      the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
+# make test           the tests
+# make lint           ruff over everything
+# make study          every arm under three protocols, and a report that sets them side by side
+# make curve          accuracy against the number of subjects in training: PEOPLE="2 4 8"
+# make figures        the figures of EXPERIMENT=FOLDER as PDF too
+# make bench          make reproduce against a straight-line implementation of it (hours)
+# make lock           requirements.lock anew, from what requirements.txt brings today
+# make clean-results  remove experiments, after it has listed them; with YES=1 without asking
+# For all: PYTHON=python3.12. For study and curve: DATA=PATH RUNS=N RESULTS=DIR PROTOCOLS="loso"
+# METHODS=all and OPTIONS="--crop square" for whatever else train_cae.py takes; other faces or
+# options want another RESULTS.
 
 PYTHON ?= python3
-RESULTS ?= results/study
 PROTOCOLS ?= published holdout loso
+PROTOCOL ?= kfold
+PEOPLE ?= 2 4 8
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+NEW := $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--runs $(RUNS)) $(OPTIONS)
 SHELL := /bin/bash
 
-.PHONY: reproduce test lint study bench lock clean
+.PHONY: reproduce test lint study curve figures bench lock clean-results
 
 reproduce: .venv/installed
 	$(PY) train_cae.py
@@ -30,15 +34,33 @@ test: .venv/installed-tests
 lint: .venv/installed-tests
 	$(PY) -m ruff check
 
+study: RESULTS ?= results/study
+study: METHODS ?= all
 study: .venv/installed
 	@for protocol in $(PROTOCOLS); do \
 	  folder="$(RESULTS)/$$protocol" && echo "== $$protocol" && \
-	  $(PY) train_cae.py --results "$$folder" --protocol $$protocol $(if $(DATA),--data "$(DATA)") \
-	    $(if $(RUNS),--runs $(RUNS)) $(OPTIONS) && \
-	  $(PY) augment.py "$$folder"/*/ --methods all && \
+	  $(PY) train_cae.py --results "$$folder" --protocol $$protocol $(NEW) && \
+	  $(PY) augment.py "$$folder"/*/ --methods $(METHODS) && \
 	  $(PY) train_classifier.py "$$folder"/*/ || exit; \
 	done
 	@$(PY) evaluate.py $(foreach p,$(PROTOCOLS),"$(RESULTS)"/$(p)/*/)
+
+curve: RESULTS ?= results/curve
+curve: METHODS ?= translate,transfer,pixel-transfer
+curve: .venv/installed
+	@for people in $(PEOPLE); do \
+	  folder="$(RESULTS)/people-$$people" && echo "== $$people subjects in training" && \
+	  $(PY) train_cae.py --results "$$folder" --protocol $(PROTOCOL) --people $$people $(NEW) && \
+	  $(PY) augment.py "$$folder"/*/ --methods $(METHODS) && \
+	  $(PY) train_classifier.py "$$folder"/*/ || exit; \
+	done
+	@$(PY) evaluate.py $(foreach p,$(PEOPLE),"$(RESULTS)"/people-$(p)/*/)
+
+figures: .venv/installed
+	$(PY) train_cae.py $(EXPERIMENT) --pdf
+	$(PY) augment.py $(EXPERIMENT) --pdf
+	$(PY) train_classifier.py $(EXPERIMENT) --pdf
+	$(PY) evaluate.py $(EXPERIMENT) --pdf
 
 bench: .venv/installed
 	$(PY) tests/bench.py
@@ -58,6 +80,9 @@ lock:
 	$(PIP) -r tests/requirements.txt
 	@touch $@
 
-clean:
-	rm -rf data/standin
-	find results -mindepth 1 -maxdepth 1 -type d ! -name measured -exec rm -rf {} +
+clean-results:
+	@folders=$$(find results -mindepth 1 -maxdepth 1 -type d ! -name measured); \
+	if [ -z "$$folders" ]; then echo "no experiments in results/"; exit; fi; \
+	echo "$$folders"; [ -n "$(YES)" ] || read -p "Remove these folders? [y/N] " answer; \
+	case "$(YES)$$answer" in 1|y|Y|yes) find results -mindepth 1 -maxdepth 1 -type d \
+	  ! -name measured -exec rm -rf {} + ;; *) echo "nothing removed" ;; esac

@@ -1,35 +1,41 @@
 """Stage 2 of 4: make synthetic faces from the training faces, one set per augmentation method.
 
-    python augment.py [EXPERIMENT]                               the default methods
+    python augment.py [EXPERIMENT]                               the protocol's default methods
     python augment.py [EXPERIMENT] --methods interpolate,blend   these
     python augment.py [EXPERIMENT] --methods all                 all that the faces allow
+    python augment.py [EXPERIMENT] --png FOLDER                  and as images, for other networks
 
     translate        the CAE per emotion pair, the abstract's "different facial expressions": every
                      training face turned into each other emotion
     interpolate      the author's notebooks: decode(theta z_a + (1 - theta) z_b) for every pair
                      (a, b) of training faces of one emotion
-    transfer         decode(z(j, B) + z(i, A) - z(i, B)): person j given i's change from B to A
-    person-mean      control of translate: the pixel mean of the person's faces of the other emotion
+    transfer         decode(z(j, B) + z(i, A) - z(i, B)): subject j given i's change from B to A
+    person-mean      control of translate: the pixel mean of the subject's faces of that emotion
+    linear           control of translate: principal components and ridge regression in its place
     blend            control of interpolate: its pairs averaged as pixels
     pixel-transfer   control of transfer: the same three faces added and subtracted as pixels
-    duplicate-M      control: training faces again, as many of each emotion as method M makes
-    geometric-M      control, likewise: each flipped, shifted, turned and zoomed a little
 
 It leaves run-NN/synthetic-<method>.npz: images, emotions and, for each face, its parents (rows of
 `names`, the training faces) and their weights. Seconds to a minute per run.
 """
 
 import argparse
+import csv
 import functools
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 import utils
-from data.experiment import all_faces, open_experiment, training_faces
+from data.experiment import faces_of, open_experiment, shortened
 from data.faces import as_input
-from train_cae import build_cae, cae_file, cae_made_from, emotion_pairs
-from utils import shown
+from train_cae import build_cae, emotion_pairs, pair_file
+from utils import Job, Problem
+
+import numpy as np
+from PIL import Image
 
 
 class Synthetic(NamedTuple):
@@ -44,352 +50,423 @@ class Synthetic(NamedTuple):
 class Tools(NamedTuple):
     """What a method may use beside the training faces."""
 
-    encode: callable  # images to latents, by the run's CAE
-    decode: callable  # latents to images
-    translate: callable  # (source, target, images) to images, by the CAE of the pair
+    encode: Callable  # images to latents, by the run's CAE
+    decode: Callable  # latents to images
+    translate: Callable  # (source, target, images) to images, by the CAE of the pair
     theta: float
     most: int  # faces that a method may make
     seed: list
 
 
-# --------------------------------------------------------------------- which faces become which
-# Plans and methods get the training faces with images float32 (n, 48, 48, 1) in [0, 1]. A plan is
-# the `Synthetic` faces without their images. A method and its controls share one, so that they make
-# the same number of faces of each emotion.
-def planned(emotions, parents, *weights):
-    """A plan whose faces all count their parents (n, k) with the same k weights."""
-    return Synthetic(None, emotions, parents, np.tile(np.float32(weights), (len(parents), 1)))
-
-
-def same_emotion_pairs(faces, tools):
-    """Every unordered pair (a, b) of faces of one emotion, emotion by emotion.
-
-    Of more than tools.most so many are drawn, of each emotion in proportion to its real faces. They
-    are numbered, not listed: 10,000 faces have seven million.
-    """
-    rng, pairs = np.random.default_rng(tools.seed), []
-    members = [np.flatnonzero(faces.emotions == emotion) for emotion in np.unique(faces.emotions)]
-    all_fit = sum(len(rows) * (len(rows) - 1) // 2 for rows in members) <= tools.most
-    for rows in members:
-        n, count = len(rows), len(rows) * (len(rows) - 1) // 2
-        share = round(tools.most * n / len(faces.emotions))
-        number = np.arange(count) if all_fit or count <= share else np.sort(
-            rng.choice(count, share, replace=False, shuffle=False))
-        a = n - 2 - np.floor(np.sqrt(4.0 * n * (n - 1) - 8 * number - 7) / 2 - 0.5).astype(int)
-        b = number + a + 1 - count + (n - a) * (n - a - 1) // 2  # row a, column b of the triangle
-        pairs.append(np.stack([rows[a], rows[b]], axis=1))
-    pairs = np.concatenate(pairs)
-    return planned(faces.emotions[pairs[:, 0]], pairs, tools.theta, 1 - tools.theta)
-
-
-def translations(faces, tools):
-    """Every face in each other emotion for which anybody showed both; at most tools.most, drawn."""
-    targets, rows = [], [np.empty(0, int)]
-    for source, target in emotion_pairs(faces):
-        rows.append(np.flatnonzero(faces.emotions == source))
-        targets += [target] * len(rows[-1])
-    targets, rows = np.array(targets), np.concatenate(rows)
-    if len(rows) > tools.most:
-        rng = np.random.default_rng(tools.seed)
-        kept = np.sort(rng.choice(len(rows), tools.most, replace=False))
-        targets, rows = targets[kept], rows[kept]
-    return planned(targets, rows[:, None], 1)
-
-
-def transfers(faces, tools):
-    """Rows (j, B), (i, A), (i, B) of people i != j and emotions A != B, drawn at random; as many of
-    each A as `same_emotion_pairs` has."""
-    rng, posed, possible = np.random.default_rng(tools.seed), posers(faces), {}
-    for row, (i, a) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
-        others = [b for b in sorted(posed) if b != a and i in posed[b] and len(posed[b]) > 1]
-        if others:  # the emotions B that i and somebody else posed
-            possible.setdefault(a, []).append((row, i, others))
-    made, parents = [], []
-
-    def drawn(choices):
-        return choices[rng.integers(len(choices))]
-
-    for a in same_emotion_pairs(faces, tools).emotions.tolist():
-        if a in possible:
-            row, i, others = drawn(possible[a])
-            b = drawn(others)
-            j = drawn([person for person in posed[b] if person != i])
-            parents.append((drawn(posed[b][j]), row, drawn(posed[b][i])))
-            made.append(a)
-    return planned(np.array(made), np.array(parents), 1, 1, -1)
-
-
-def posers(faces):
-    """{emotion: {person: rows}}, of known people."""
-    posed = {}
-    for row, (person, emotion) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
-        if person:
-            posed.setdefault(emotion, {}).setdefault(person, []).append(row)
-    return posed
-
-
 # ----------------------------------------------------------------------------------- the methods
-def from_latents(faces, tools, plan):
-    """interpolate and transfer: decoded sums of the parents' latents."""
-    made, latents = plan(faces, tools), tools.encode(faces.images)
-    return made._replace(images=tools.decode(weighted(latents[made.parents], made.weights)))
+# A method is a function (faces, tools) -> Synthetic. `faces` are the run's training faces, their
+# images float32 (n, 48, 48, 1) in [0, 1].
+def interpolate(faces, tools):
+    """The decoded middle of every pair of faces of one emotion, as the author's notebooks have it.
+
+    Of more than `tools.most` pairs so many are drawn, of each emotion in proportion to its faces.
+    """
+    pairs = same_emotion_pairs(faces.emotions, tools.most, np.random.default_rng(tools.seed))
+    weights = np.tile(np.float32([tools.theta, 1 - tools.theta]), (len(pairs), 1))
+    images = tools.decode(weighted_sum(tools.encode(faces.images)[pairs], weights))
+    return Synthetic(images, faces.emotions[pairs[:, 0]], pairs, weights)
 
 
-def from_pixels(faces, tools, plan):
-    """blend and pixel-transfer: the same sums of their pixels, in [0, 1], no autoencoder."""
-    made = plan(faces, tools)
-    images = weighted(faces.images[made.parents], made.weights)
-    return made._replace(images=images.clip(0, 1))
+def same_emotion_pairs(emotions, most, rng):
+    """int (n, 2): unordered pairs of rows of one emotion, emotion by emotion: all or, if there are
+    more than `most`, some drawn at random."""
+    groups = [np.flatnonzero(emotions == emotion) for emotion in np.unique(emotions)]
+    counts = [len(rows) * (len(rows) - 1) // 2 for rows in groups]
+    pairs = [np.empty((0, 2), int)]
+    for rows, count in zip(groups, counts):
+        share = count
+        if sum(counts) > most:
+            share = min(count, round(most * len(rows) / len(emotions)))
+        if count <= max(2 * share, 100_000):  # listed, else there may be millions
+            pairs_of_emotion = np.stack(np.triu_indices(len(rows), 1), axis=1)
+            if share < count:
+                pairs_of_emotion = pairs_of_emotion[np.sort(rng.choice(count, share, False))]
+        else:
+            drawn = set()
+            while len(drawn) < share:
+                drawn.add(tuple(sorted(rng.choice(len(rows), 2, replace=False).tolist())))
+            pairs_of_emotion = np.array(sorted(drawn))
+        pairs.append(rows[pairs_of_emotion])
+    return np.concatenate(pairs)
 
 
-def weighted(parents, weights):
+def weighted_sum(parents, weights):
     """The sums over the second axis of (n, k, ...), weighted with (n, k): float32 (n, ...)."""
     return np.einsum("nk...,nk->n...", parents, weights, dtype=np.float32)
 
 
-def translate(faces, tools, plan):
-    """Each face by the CAE of the pair of its emotion and the one that it is to have."""
-    made = plan(faces, tools)
-    rows = made.parents[:, 0]
-    sources, images = faces.emotions[rows], np.empty_like(faces.images[rows])
+def translate(faces, tools):
+    """Every face in each other emotion that a CAE was trained for; at most `tools.most`, drawn."""
+    rows, targets = [], []
     for source, target in emotion_pairs(faces):
-        here = (sources == source) & (made.emotions == target)
-        if here.any():
-            images[here] = tools.translate(source, target, faces.images[rows[here]])
-    return made._replace(images=images)
+        rows_of_source = np.flatnonzero(faces.emotions == source)
+        rows += rows_of_source.tolist()
+        targets += [target] * len(rows_of_source)
+    rows, targets = np.array(rows), np.array(targets)
+    if len(rows) > tools.most:
+        rng = np.random.default_rng(tools.seed)
+        kept = np.sort(rng.choice(len(rows), tools.most, replace=False))
+        rows, targets = rows[kept], targets[kept]
+    images = np.empty((len(rows), *faces.images.shape[1:]), np.float32)
+    for source, target in emotion_pairs(faces):
+        chosen = (faces.emotions[rows] == source) & (targets == target)
+        if chosen.any():
+            images[chosen] = tools.translate(source, target, faces.images[rows[chosen]])
+    return Synthetic(images, targets, rows[:, None], np.ones((len(rows), 1), np.float32))
 
 
-def person_mean(faces, tools, plan):
-    """What a translator trained on mean squared error tends to, without any autoencoder.
+def transfer(faces, tools):
+    """One subject's change of expression added to another's latent: z(j, B) + z(i, A) - z(i, B).
 
-    Where the person has no training face of the emotion, somebody else's mean stands in, people in
-    turn, so that there are as many faces as of `translate`.
+    Subjects i != j and emotions A != B are drawn at random, as many of each A as `interpolate` has.
     """
-    made, posed = plan(faces, tools), posers(faces)
-    most = max(len(theirs) for people in posed.values() for theirs in people.values())
-    parents = np.zeros((len(made.emotions), most), int)
+    rng = np.random.default_rng(tools.seed)
+    pairs = same_emotion_pairs(faces.emotions, tools.most, np.random.default_rng(tools.seed))
+    rows_of, donors = rows_by_subject(faces), {}
+    for row, (i, a) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
+        others = [b for b in sorted(rows_of) if b != a and i in rows_of[b] and len(rows_of[b]) > 1]
+        if others:  # the emotions B that i and somebody else showed
+            donors.setdefault(a, []).append((row, i, others))
+
+    def drawn(choices):
+        return choices[rng.integers(len(choices))]
+
+    parents = []
+    for a in faces.emotions[pairs[:, 0]].tolist():
+        if a in donors:
+            row, i, others = drawn(donors[a])
+            b = drawn(others)
+            j = drawn([subject for subject in rows_of[b] if subject != i])
+            parents.append((drawn(rows_of[b][j]), row, drawn(rows_of[b][i])))
+    parents = np.array(parents)
+    weights = np.tile(np.float32([1, 1, -1]), (len(parents), 1))
+    images = tools.decode(weighted_sum(tools.encode(faces.images)[parents], weights))
+    return Synthetic(images, faces.emotions[parents[:, 1]], parents, weights)
+
+
+def rows_by_subject(faces):
+    """{emotion: {subject: rows}}, of known subjects."""
+    rows = {}
+    for row, (subject, emotion) in enumerate(zip(faces.subjects.tolist(),
+                                                 faces.emotions.tolist())):
+        if subject:
+            rows.setdefault(emotion, {}).setdefault(subject, []).append(row)
+    return rows
+
+
+# ---------------------------------------------------------------------------------- the controls
+# A control is a function (faces, synthetic) -> Synthetic of its method's faces: as many of each
+# emotion, from the same parents, without an autoencoder.
+def weighted_pixels(faces, synthetic):
+    """blend and pixel-transfer: the weighted sums of the parents' pixels, in [0, 1]."""
+    images = weighted_sum(faces.images[synthetic.parents], synthetic.weights)
+    return synthetic._replace(images=images.clip(0, 1))
+
+
+def person_mean(faces, synthetic):
+    """The mean of the subject's training faces of the target emotion, which a translator trained on
+    mean squared error tends to.
+
+    Where the subject has none, another subject's mean stands in, each in turn.
+    """
+    rows_of = rows_by_subject(faces)
+    most = max(len(rows) for subjects in rows_of.values() for rows in subjects.values())
+    parents = np.zeros((len(synthetic.emotions), most), int)
     weights = np.zeros(parents.shape, np.float32)
-    for k, (row, target) in enumerate(zip(made.parents[:, 0], made.emotions.tolist())):
-        people = posed[target]
-        theirs = people.get(faces.subjects[row]) or [*people.values()][k % len(people)]
-        parents[k] = np.resize(theirs, most)
-        weights[k, :len(theirs)] = 1 / len(theirs)
-    images = np.concatenate([weighted(faces.images[p][None], w[None])
-                             for p, w in zip(parents, weights)])
-    return Synthetic(images, made.emotions, parents, weights)
+    for k, target in enumerate(synthetic.emotions.tolist()):
+        subjects = rows_of[target]
+        subject = faces.subjects[synthetic.parents[k, 0]]
+        rows = subjects.get(subject) or list(subjects.values())[k % len(subjects)]
+        parents[k] = np.resize(rows, most)
+        weights[k, :len(rows)] = 1 / len(rows)
+    images = [weighted_sum(faces.images[rows][None], share[None])[0]
+              for rows, share in zip(parents, weights)]
+    return Synthetic(np.stack(images), synthetic.emotions, parents, weights)
 
 
-def duplicate(faces, tools, plan):
-    """Training faces in turn, as many of each emotion as the method of the plan makes."""
-    emotions = plan(faces, tools).emotions
-    rows = np.empty(len(emotions), int)
-    for emotion in np.unique(emotions):
-        here = emotions == emotion
-        rows[here] = np.resize(np.flatnonzero(faces.emotions == emotion), here.sum())
-    return planned(emotions, rows[:, None], 1)._replace(images=faces.images[rows])
+COMPONENTS = 32  # as many numbers as the paper's latent has
+STRENGTHS = np.logspace(-3, 4, 15)  # of the ridge, times the mean variance of a component
 
 
-def geometric(faces, tools, plan):
-    """The same, each under one random affine map: flipped or not, shifted by up to 5 % of the side,
-    turned by up to 7 degrees and zoomed by up to 6 %."""
-    plain, rng = duplicate(faces, tools, plan), np.random.default_rng(tools.seed)
-    n, side = len(plain.images), plain.images.shape[1]
-    flips, shifts = rng.random(n) < 0.5, rng.uniform(-0.05, 0.05, (n, 2)) * side
-    turns, zooms = np.radians(rng.uniform(-7, 7, n)), 1 + rng.uniform(-0.06, 0.06, n)
-    images = [affine(*how) for how in zip(plain.images[..., 0], flips, shifts, turns, zooms)]
-    return plain._replace(images=np.stack(images)[..., None])
+def linear(faces, synthetic):
+    """A linear translator for each emotion pair, fitted on the same pairs of faces as its CAE.
+
+    Ridge regression from the source face's principal components to the target face's pixels, its
+    strength chosen by generalised cross-validation on the training pairs (Golub, Heath and Wahba,
+    Technometrics 21, 1979).
+    """
+    from sklearn.decomposition import PCA
+
+    pixels = faces.images.reshape(len(faces.images), -1)
+    pca = PCA(min(COMPONENTS, len(pixels) - 1), random_state=0).fit(pixels)
+    scores = pca.transform(pixels)
+    images, rows = np.empty_like(synthetic.images), synthetic.parents[:, 0]
+    for (source, target), pairs in emotion_pairs(faces).items():
+        chosen = (faces.emotions[rows] == source) & (synthetic.emotions == target)
+        if chosen.any():
+            predict = ridge(scores[pairs[:, 0]], pixels[pairs[:, 1]])
+            translated = predict(scores[rows[chosen]]).clip(0, 1)
+            images[chosen] = translated.reshape(-1, *faces.images.shape[1:])
+    return synthetic._replace(images=images)
 
 
-def affine(image, flip, shift, turn, zoom):
-    """float32 (h, w) in [0, 1]: `image` flipped left to right, zoomed and turned (rad) about its
-    middle, and shifted by (rows, columns); resampled once, with cubic splines."""
-    from scipy import ndimage
+def ridge(x, y):
+    """A function that predicts y (n, q) from x (n, p), its strength by cross-validation."""
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    u, s, v = np.linalg.svd(x - x_mean, full_matrices=False)
+    projected = u.T @ (y - y_mean)
+    total, best = np.sum((y - y_mean) ** 2), None
+    for strength in STRENGTHS * np.mean(s**2):
+        shrunk = s**2 / (s**2 + strength)
+        # The residual of the fit; 1 degree of freedom is the mean's.
+        residual = total - np.sum((2 * shrunk - shrunk**2)[:, None] * projected**2)
+        score = residual / max(len(x) - 1 - shrunk.sum(), 1e-9) ** 2
+        if best is None or score < best[0]:
+            best = score, v.T @ ((s / (s**2 + strength))[:, None] * projected)
+    return lambda new: y_mean + (new - x_mean) @ best[1]
 
-    back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / zoom
-    back[1] *= -1 if flip else 1
-    middle = (np.array(image.shape) - 1) / 2
-    return ndimage.affine_transform(image, back, middle - back @ (middle + shift), order=3,
-                                    mode="nearest").clip(0, 1)
+
+# ----------------------------------------------------------------------------- the table of both
+def no_two_emotions(faces):
+    return "" if emotion_pairs(faces) else "no subject is known to show two emotions"
+
+
+def no_common_change(faces):
+    rows_of = rows_by_subject(faces)
+    if any(len(rows_of[target]) > 1 for _, target in emotion_pairs(faces)):
+        return ""
+    return "no two subjects are known to show an emotion in common"
 
 
 class Method(NamedTuple):
-    make: callable  # (faces, tools, plan) to `Synthetic`
-    plan: callable  # (faces, tools) to `Synthetic` without images
+    make: Callable  # (faces, tools) -> Synthetic, or for a control (faces, synthetic) -> Synthetic
     control_of: str = ""
     needs: str = ""  # "cae", "pairs" (the CAEs per emotion pair) or nothing
+    obstacle: Callable = lambda faces: ""  # why these training faces do not allow it, if so
 
 
-def controls(method, plan):
-    """The two that any method can be compared with."""
-    return {f"{kind.__name__}-{method}": Method(kind, plan, method)
-            for kind in (duplicate, geometric)}
-
-
-# A method of your own is a function of (faces, tools, plan) and a row here; README.md shows one.
+# A method of your own is a function and a row here; README.md shows one.
 METHODS = {
-    "translate": Method(translate, translations, needs="pairs"),
-    "person-mean": Method(person_mean, translations, "translate"),
-    **controls("translate", translations),
-    "interpolate": Method(from_latents, same_emotion_pairs, needs="cae"),
-    "blend": Method(from_pixels, same_emotion_pairs, "interpolate"),
-    **controls("interpolate", same_emotion_pairs),
-    "transfer": Method(from_latents, transfers, needs="cae"),
-    "pixel-transfer": Method(from_pixels, transfers, "transfer"),
-    **controls("transfer", transfers),
+    "translate": Method(translate, needs="pairs", obstacle=no_two_emotions),
+    "person-mean": Method(person_mean, "translate", obstacle=no_two_emotions),
+    "linear": Method(linear, "translate", obstacle=no_two_emotions),
+    "interpolate": Method(interpolate, needs="cae"),
+    "blend": Method(weighted_pixels, "interpolate"),
+    "transfer": Method(transfer, needs="cae", obstacle=no_common_change),
+    "pixel-transfer": Method(weighted_pixels, "transfer", obstacle=no_common_change),
 }
-DEFAULT = ["translate", "person-mean", "duplicate-translate", "interpolate"]
-WITHOUT_PEOPLE = ["interpolate", "blend", "duplicate-interpolate"]  # where nobody is known
-LACKING = {translations: "nobody is known to show two emotions",
-           transfers: "no two people are known to show two emotions in common"}
+DEFAULT = ["translate", "person-mean", "interpolate"]  # published
+DEFAULT_ELSEWHERE = ["translate", "person-mean", "interpolate", "transfer", "pixel-transfer"]
 
 
 # ------------------------------------------------------------------------------------- the stage
-def augment(method, faces, latent, weights, theta, most, seed):
-    """`Synthetic` faces of a method as a dict, and the names of the training faces. weights: of
-    CAEs, {pair of emotions or () for the one}."""
+def make_synthetic(train, *caes, method, theta, most, seed, balance):
+    """The arrays of a method's `Synthetic` faces, and the names of the training faces.
+
+    train: the arrays of train.npz; caes: those of the CAEs that the method needs; balance: whether
+    to keep only as many faces as bring all emotions to the number of the most frequent one.
+    """
+    faces = faces_of(train)
     faces = faces._replace(images=as_input(faces.images))
-    model, encode, decode = build_cae(latent) if weights else None, None, None
-    if () in weights:
-        model.set_weights(weights[()])
-        encode, decode = (functools.partial(utils.predict, part) for part in model.layers)
+    encode = decode = translate_by = None
+    if caes:
+        model = build_cae(len(caes[0]["w09"]))  # the biases of the latent's layer
+        model.set_weights(utils.weights_of(caes[0]))
+        encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
+        of_pair = {(str(cae["source"]), str(cae["target"])): utils.weights_of(cae)
+                   for cae in caes if "source" in cae}
 
-    def translated(source, target, images):
-        model.set_weights(weights[source, target])
-        return utils.predict(model, images)
+        def translate_by(source, target, images):
+            model.set_weights(of_pair[source, target])
+            return utils.apply(model, images)
 
-    tools, row = Tools(encode, decode, translated, theta, most, seed), METHODS[method]
-    return {"names": faces.names, **row.make(faces, tools, row.plan)._asdict()}
-
-
-def files_of(experiment, kind, arm):
-    """All files of an arm, of the kind "synthetic" or "classifier"."""
-    endings = {"synthetic": ".npz", "classifier": "-?.npz"}
-    return sorted(experiment.folder.glob(f"run-*/{kind}-{arm}{endings[kind]}"))
-
-
-def arms_of(experiment, kind):
-    """The arms of which any run has a file of that kind, in the order of METHODS."""
-    return [arm for arm in ("none", *METHODS) if files_of(experiment, kind, arm)]
-
-
-def remove_files(experiment, kind, arms):
-    for path in [path for arm in arms for path in files_of(experiment, kind, arm)]:
-        path.unlink()
+    tools = Tools(encode, decode, translate_by, theta, most, seed)
+    synthetic = METHODS[method].make(faces, tools)
+    if balance:
+        rows = balancing_rows(faces.emotions, synthetic.emotions, np.random.default_rng([*seed, 4]))
+        synthetic = Synthetic(*(array[rows] for array in synthetic))
+    if not len(synthetic.emotions):
+        raise Problem(f"{method}: makes no face of these; " + (
+            "leave --balance out: all emotions are as frequent" if balance else
+            "leave the method out, or begin with a larger --max-synthetic"))
+    return {"names": faces.names, **synthetic._asdict()}
 
 
-def caes_needed(experiment, run, method, faces):
-    """{pair of emotions, () for the one CAE: file} of the CAEs that a method needs in a run."""
-    needs = METHODS[method].needs
-    keys = emotion_pairs(faces) if needs == "pairs" else [()] if needs == "cae" else []
-    return {key: cae_file(experiment, run, *key) for key in keys}
+def balancing_rows(real, synthetic, rng):
+    """Rows of the synthetic emotions, drawn at random: with them each emotion is as frequent as the
+    most frequent real one, as far as there are enough."""
+    emotions, counts = np.unique(real, return_counts=True)
+    rows = [np.empty(0, int)]
+    for emotion, count in zip(emotions, counts):
+        of_emotion = np.flatnonzero(synthetic == emotion)
+        lacking = min(counts.max() - count, len(of_emotion))
+        rows.append(rng.choice(of_emotion, lacking, replace=False))
+    return np.sort(np.concatenate(rows))
 
 
-def synthetic_made_from(experiment, run, method, faces):
-    """The digests of what a method's faces are made from. Raises `Problem` if a CAE is missing."""
-    files = caes_needed(experiment, run, method, faces)
-    utils.demand({file: cae_made_from(experiment, run, *key) for key, file in files.items()},
-                 f"train_cae.py {experiment.path}")
-    return utils.digests(experiment.npz(run, "split"), *files.values())
+def make_control(train, synthetic, *, method):
+    """The same of a control; synthetic: the arrays of its method's faces."""
+    faces = faces_of(train)
+    faces = faces._replace(images=as_input(faces.images))
+    control = METHODS[method].make(faces, Synthetic(*(synthetic[name]
+                                                      for name in Synthetic._fields)))
+    return {"names": faces.names, **control._asdict()}
 
 
 def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
-    seen = training_faces(experiment, all_faces(experiment))
-    lacking = set().union(*(impossible_plans(seen(run)) for run in range(experiment.runs)))
-    again = possible_methods(options.redo, lacking) if options.redo else []
-    methods = dict.fromkeys([*possible_methods(options.methods, lacking), *again])
-    make(experiment, seen, methods, options)
-    draw(experiment, seen(0))
+    default = DEFAULT if experiment.protocol == "published" else DEFAULT_ELSEWHERE
+    chosen = possible_methods(experiment, options.methods, options.redo, default)
+    methods, controls = [], []
+    for run in experiment.runs:
+        train = experiment.file(run, "train")
+        pairs = emotion_pairs(faces_of(utils.load_arrays(train)))
+        caes = {"": [], "cae": [experiment.file(run, "cae")],
+                "pairs": [pair_file(experiment, run, *pair) for pair in pairs]}
+        for method in chosen:
+            row, file = METHODS[method], experiment.file(run, "synthetic", method)
+            if row.control_of:
+                inputs = [train, experiment.file(run, "synthetic", row.control_of)]
+                controls.append(Job(file, make_control, inputs, {"method": method}))
+            else:
+                utils.require(caes[row.needs], f"train_cae.py {experiment.path}")
+                settings = {"method": method, "theta": experiment.settings["theta"],
+                            "most": experiment.settings["max_synthetic"],
+                            "seed": [experiment.settings["seed"], run],
+                            "balance": options.balance}
+                methods.append(Job(file, make_synthetic, [train, *caes[row.needs]], settings))
+    redo = options.redo if "all" not in options.redo else METHODS
+    for jobs, label in ((methods, "making synthetic faces"), (controls, "making their controls")):
+        utils.run_jobs(jobs, label, options,
+                       redo=[job for job in jobs if job.settings["method"] in redo])
+    draw(experiment, options)
+    if options.png:
+        export(experiment, chosen, options.png)
     print(f"next: python train_classifier.py {experiment.path}")
 
 
-def impossible_plans(faces):
-    """Those of LACKING that these training faces do not allow."""
-    trial = Tools(None, None, None, 0.5, 1000, [0])
-    return {plan for plan in LACKING if not len(plan(faces, trial).emotions)}
+def possible_methods(experiment, asked, redo, default):
+    """The methods asked for that the training faces of every run allow, and before each control the
+    method that it is a control of.
 
-
-def possible_methods(asked, lacking):
-    """The methods asked for, all or, by default, DEFAULT, without those of the plans `lacking`."""
-    methods, possible = METHODS if "all" in asked else asked or DEFAULT, []
-    for method in methods:
-        plan = METHODS[method].plan
-        if plan not in lacking:
-            possible.append(method)
-        elif method in asked:
-            raise utils.Problem(f"{method}: {LACKING[plan]}; leave the method out")
+    Raises `Problem` for another one if it was asked for by its name; else it is left out.
+    """
+    by_name = [method for method in asked + redo if method != "all"]
+    everything = METHODS if "all" in asked + redo else []
+    obstacles = {}
+    for run in experiment.runs:
+        faces = faces_of(utils.load_arrays(experiment.file(run, "train")))
+        for method in METHODS:
+            obstacles[method] = obstacles.get(method) or METHODS[method].obstacle(faces)
+    possible = []
+    for method in dict.fromkeys([*by_name, *everything, *([] if asked else default)]):
+        if not obstacles[method]:
+            possible += [METHODS[method].control_of or method, method]
+        elif method in by_name:
+            raise Problem(f"{method}: {obstacles[method]}; leave the method out")
         else:
-            print(f"without {method}: {LACKING[plan]}")
-    return possible if asked or len(possible) == len(methods) else WITHOUT_PEOPLE
+            print(f"without {method}: {obstacles[method]}")
+    return list(dict.fromkeys(possible))
 
 
-def make(experiment, seen, methods, options):
-    """run-NN/synthetic-<method>.npz for every run and method that has none yet."""
-    def task(run, method):
-        files = caes_needed(experiment, run, method, seen(run)).items()
-        return {"method": method, "faces": seen(run), "latent": experiment.latent,
-                "weights": {key: utils.load_weights(file) for key, file in files},
-                "theta": experiment.theta, "most": experiment.max_synthetic,
-                "seed": [experiment.seed, run]}
+def export(experiment, methods, folder):
+    """Write the synthetic faces as folder/run-00/translate/<emotion>/<parents>.png, 8-bit grey, and
+    beside the emotions a CSV of each face's parents and their weights.
 
-    wanted = [utils.Artifact(experiment.npz(run, "synthetic", method),
-                             synthetic_made_from(experiment, run, method, seen(run)),
-                             (run, method))
-              for run in range(experiment.runs) for method in methods]
-    remove_files(experiment, "synthetic", options.redo)
-    utils.make_missing(augment, wanted, task, "making synthetic faces", options)
+    Keras' image_dataset_from_directory and torchvision's ImageFolder read such folders.
+    """
+    count = 0
+    for run in experiment.runs:
+        for method in methods:
+            arrays = utils.load_arrays(experiment.file(run, "synthetic", method))
+            place, text = Path(folder) / f"run-{run:02d}" / method, io.StringIO()
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(["file", "emotion", "parents", "weights"])
+            for k, image in enumerate(arrays["images"][..., 0]):
+                used = np.flatnonzero(arrays["weights"][k])
+                names = arrays["names"][arrays["parents"][k, used]].tolist()
+                stem = "+".join(Path(name).stem for name in names)
+                stem = shortened(re.sub(r"[^\w.+-]", "_", f"{k:05d} {stem}"), 200)
+                emotion = re.sub(r"[/\\\0]|^\.", "_", arrays["emotions"][k])
+                stream = io.BytesIO()
+                greys = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
+                Image.fromarray(greys).save(stream, "PNG")
+                utils.write_file(place / emotion / f"{stem}.png", stream.getvalue())
+                table.writerow([f"{emotion}/{stem}.png", arrays["emotions"][k], " ".join(names),
+                                " ".join(f"{weight:.4g}" for weight in arrays["weights"][k, used])])
+            utils.write_text(place / "parents.csv", text.getvalue())
+            count += len(arrays["images"])
+    print(f"{count} faces written to {utils.printable(folder)}")
 
 
-def draw(experiment, faces):
+def synthetic_of(experiment, run):
+    """{method: file} of the synthetic faces that a run has, in the order of METHODS."""
+    files = {method: experiment.file(run, "synthetic", method) for method in METHODS}
+    return {method: file for method, file in files.items() if file.exists()}
+
+
+def draw(experiment, options):
     """synthetic.png: for each method, faces of run 0 (framed) beside their parents."""
-    files = {name: file for name in METHODS
-             if (file := experiment.npz(0, "synthetic", name)).exists()}
+    faces, files = faces_of(utils.load_arrays(experiment.file(0, "train"))), synthetic_of(
+        experiment, 0)
     figure, grid = utils.new_figure(11, 1.15 * len(files) + 0.4, nrows=len(files), ncols=14,
                                     squeeze=False)
     for row, (method, file) in zip(grid, files.items()):
-        made, cells = Synthetic(*utils.load_arrays(file, *Synthetic._fields)), []
-        used = min(3, int((made.weights != 0).sum(1).max()))
+        arrays = utils.load_arrays(file)
+        synthetic, cells = Synthetic(*(arrays[name] for name in Synthetic._fields)), []
+        used = min(3, int((synthetic.weights != 0).sum(1).max()))
         count = len(row) // (used + 1)
-        order = np.argsort(made.emotions, kind="stable")  # examples of all emotions
+        order = np.argsort(synthetic.emotions, kind="stable")  # examples of all emotions
         for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:
-            for parent, weight in zip(made.parents[k, :used], made.weights[k]):
-                who = shown(f"{faces.subjects[parent]} {faces.emotions[parent]}")
-                cells.append((faces.images[parent] / 255, f"minus {who}" if weight < 0 else who))
-            cells.append((made.images[k], f"-> {shown(made.emotions[k])}", utils.COLOURS[5]))
+            for parent, weight in zip(synthetic.parents[k, :used], synthetic.weights[k]):
+                name = f"{faces.subjects[parent]} {faces.emotions[parent]}"
+                cells.append((faces.images[parent] / 255, f"minus {name}" if weight < 0 else name))
+            cells.append((synthetic.images[k], f"-> {synthetic.emotions[k]}", utils.COLOURS[5]))
         for axes in row[len(cells):]:
             axes.axis("off")
         for axes, cell in zip(row, cells):
             utils.show_face(axes, *cell)
-        what = f"{method}\n{len(made.images)} faces".replace("-", "-\n", 1)
-        theta = f"\ntheta {experiment.theta}" if method in ("interpolate", "blend") else ""
-        row[0].set_ylabel(what + theta, fontsize=7)
-    experiment.save_figure(figure, "synthetic.png")
+        title = f"{method}\n{len(synthetic.images)} faces".replace("-", "-\n", 1)
+        if method in ("interpolate", "blend"):
+            title += f"\ntheta {experiment.settings['theta']}"
+        row[0].set_ylabel(title, fontsize=7)
+    experiment.save_figure(figure, "synthetic.png", options)
 
 
 # --------------------------------------------------------------------------------------- options
-def method_list(also, text):
-    """argparse type once it is told which word beside METHODS is one."""
+def method_list(text):
+    """argparse type: names of METHODS, or all."""
     methods = text.split(",")
     for method in methods:
-        if method not in METHODS and method != also:
-            raise argparse.ArgumentTypeError(f"no method {method}; there are {', '.join(METHODS)}")
+        if method not in (*METHODS, "all"):
+            raise argparse.ArgumentTypeError(f"no method '{method}'; there are "
+                                             f"{', '.join(METHODS)} and all")
     return methods
 
 
 def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
-    parser.add_argument("--methods", type=functools.partial(method_list, "all"), default=[],
+    parser.add_argument("--methods", type=method_list, default=[],
                         metavar="X,Y", help="which, separated by commas, or all that the faces "
-                        f"allow (default: {','.join(DEFAULT)})")
-    parser.add_argument("--redo", type=functools.partial(method_list, ""), default=[],
-                        metavar="X,Y", help="remove these methods' faces in all runs and make them "
-                        "anew")
+                        f"allow (default: {','.join(DEFAULT)} in the protocol published, "
+                        f"{','.join(DEFAULT_ELSEWHERE)} in the others)")
+    parser.add_argument("--redo", type=method_list, default=[], metavar="X,Y", help="make these "
+                        "methods' faces anew in all runs")
+    parser.add_argument("--balance", action="store_true", help="keep only as many faces of each "
+                        "emotion as bring it to the number of the most frequent one")
+    parser.add_argument("--png", metavar="FOLDER", help="write the faces as 8-bit images too: "
+                        "FOLDER/run-00/translate/EMOTION/PARENTS.png, and a CSV of their parents")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    import augment as stage  # under its own name, so that worker processes find the same functions
+    import augment  # under its own name, so that worker processes find the same functions
 
-    utils.run_script(stage.main)
+    utils.run_script(augment.main)

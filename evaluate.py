@@ -2,380 +2,447 @@
 
     python evaluate.py [EXPERIMENT]              one experiment
     python evaluate.py EXPERIMENT EXPERIMENT     each of them, and a report with both side by side
-    python evaluate.py --measured                results/measured/ drawn anew, and README.md's table
+    python evaluate.py EXPERIMENT --predict PHOTO ...    what its classifiers say of photographs
 
 This is the only script that looks at test faces. It writes predictions.csv (every run, repeat, arm
 and test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex
-(for papers) and figures. JAFFE: seconds to a minute; at the end it prints the gains.
+(for papers) and figures. JAFFE: seconds to a minute; at the end it prints what the gains are and
+where they come from.
 
-Accuracies of a run's repeats are averaged before anything else. Macro averages are over the
-emotions that a run's test faces show; a precision or F1 of 0/0 counts as 0.
+Accuracies, precisions and F1 are in percent, gains in points. A precision or F1 of 0/0 counts as 0.
 """
 
 import csv
-import functools
 import io
-import json
 import os
 import re
 import shlex
 from pathlib import Path
 
+import utils
+from augment import METHODS, synthetic_of
+from data.baselines import BASELINES, nearness, novelty
+from data.experiment import faces_of, non_default, open_experiment, require_splits
+from data.faces import as_input
+from data.splits import SUBJECT_INDEPENDENT
+from data.statistics import (
+    INTERVALS,
+    UNITS,
+    accuracy,
+    answers,
+    comparisons,
+    gain,
+    ladder,
+    ladder_in_words,
+    points,
+)
+from train_classifier import build_lenet5, classifier_file, read_arm, trained_arms
+from utils import Problem
+
 import numpy as np
 
-import utils
-from augment import METHODS, arms_of
-from data.experiment import all_faces, open_experiment, read_split, test_faces, training_faces
-from data.faces import as_input
-from train_classifier import build_lenet5, check_classifiers
-from utils import Problem, listed, shown
-
-PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain_points": 100 * 9 / 43}
-MEANING = {"translate": "the CAE per emotion pair", "interpolate": "the author's notebooks",
-           "transfer": "another person's change of expression"}
-UNITS = {"published": "initialisations", "given": "initialisations", "holdout": "splits",
-         "loso": "people", "kfold": "people"}
+PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain": 100 * 9 / 43}
 REFERENCE = "linear SVM"
-MEASURED = utils.ROOT / "results" / "measured"
+CONTROLS = {method: tuple(name for name, row in METHODS.items() if row.control_of == method)
+            for method, row in METHODS.items() if not row.control_of}
 
 
-# ------------------------------------------------------------------------------------ statistics
-def interval(values, protocol, test_to_train):
-    """95 % interval [low, high] of the mean of values in points; None of a single one.
+# ----------------------------------------------------------------------------------- predictions
+def predict(experiment, arms):
+    """Let all classifiers, and the baselines, look at the test faces; writes predictions.csv.
 
-    t with n - 1 degrees of freedom over initialisations, people or, corrected for training sets
-    that overlap, splits (Nadeau and Bengio, Machine Learning 52, 2003). Bounded at 100 points.
+    Returns
+    -------
+    tests : list of Faces
+        The test faces of each run.
+    predicted : dict
+        For each arm and baseline a list over runs of str (repeats, faces): the emotions.
+
+    Raises
+    ------
+    Problem
+        If a test face has had a part in training.
     """
-    from scipy import stats
+    labels, model = np.array(experiment.emotions), build_lenet5(len(experiment.emotions))
+    tests, predicted = [], {arm: [] for arm in (*arms, *BASELINES)}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["run", "repeat", "arm", "face", "subject", "emotion", "predicted",
+                    *(f"p_{label}" for label in experiment.emotions)])
+    for run in experiment.runs:
+        train, test = (faces_of(utils.load_arrays(experiment.file(run, kind)))
+                       for kind in ("train", "test"))
+        check_leaks(experiment, run, train, test)
+        tests.append(test)
+        for name, baseline in BASELINES.items():
+            if run and experiment.one_split:  # the same faces again
+                predicted[name].append(predicted[name][0])
+            else:
+                predicted[name].append(baseline(train.images, train.emotions, test.images)[None])
+        for arm in arms:
+            guesses = []
+            for repeat in range(experiment.settings["repeats"]):
+                file = classifier_file(experiment, run, arm, repeat)
+                with utils.reading(file):
+                    model.set_weights(utils.weights_of(utils.load_arrays(file)))
+                probabilities = utils.apply(model, as_input(test.images))
+                guesses.append(labels[probabilities.argmax(1)])
+                faces = zip(test.names, test.subjects, test.emotions, guesses[-1], probabilities)
+                table.writerows([run, repeat, arm, *face, *(f"{p:.5f}" for p in shares)]
+                                for *face, shares in faces)
+            predicted[arm].append(np.stack(guesses))
+    utils.write_text(experiment.folder / "predictions.csv", text.getvalue())
+    return tests, predicted
 
-    n = len(values)
-    if n < 2:
-        return None
-    factor = 1 / n + (test_to_train if protocol == "holdout" else 0)
-    half = stats.t.ppf(0.975, n - 1) * np.sqrt(factor * np.var(values, ddof=1))
-    return [float(np.clip(np.mean(values) + side * half, -100, 100)) for side in (-1, 1)]
+
+def check_leaks(experiment, run, train, test):
+    """Raise `Problem` if a test face is a training face or a parent of a synthetic one."""
+    parents = {experiment.file(run, "train"): train.names}
+    for file in synthetic_of(experiment, run).values():
+        arrays = utils.load_arrays(file)
+        parents[file] = arrays["names"][np.unique(arrays["parents"])]
+    for file, names in parents.items():
+        leaked = set(test.names.tolist()) & set(names.tolist())
+        if leaked:
+            raise Problem(f"{file}: made from the test face {min(leaked)}; remove it and run the "
+                          f"scripts again, in their sequence")
 
 
-def per_unit(rights, groups):
-    """Accuracy of each unit. For each run: bool (repeats, faces) and the faces' units (faces,)."""
-    right, labels = np.concatenate([run.mean(0) for run in rights]), np.concatenate(groups)
-    return np.array([right[labels == unit].mean() for unit in dict.fromkeys(labels.tolist())])
+# --------------------------------------------------------------------------------------- metrics
+def evaluate(experiment):
+    """The contents of metrics.json; predictions.csv is written on the way."""
+    arms, protocol = trained_arms(experiment), experiment.protocol
+    if "none" not in arms:
+        raise Problem(f"{experiment.folder}: no classifiers yet; run train_classifier.py "
+                      f"{experiment.path}")
+    require_splits(experiment, "test")
+    utils.require([classifier_file(experiment, run, arm, repeat) for arm in arms
+                   for run in experiment.runs for repeat in range(experiment.settings["repeats"])],
+                  f"train_classifier.py {experiment.path}")
+    tests, predicted = predict(experiment, arms)
+    train = faces_of(utils.load_arrays(experiment.file(0, "train")))
+    subjects, ratio = [test.subjects for test in tests], len(tests[0].names) / len(train.names)
+    hits = {name: [(run == test.emotions).mean(0) for run, test in zip(runs, tests)]
+            for name, runs in predicted.items()}
+    gains = {}
+    for arm, other in [*comparisons(arms, CONTROLS, protocol), *((name, "none")
+                                                                 for name in BASELINES)]:
+        gains.setdefault(arm, {})[other] = gain(hits[arm], hits[other], subjects, protocol, ratio)
+    results = {name: {"accuracy": accuracy(hits[name], subjects, protocol, ratio),
+                      "gain": gains.get(name, {}).get("none"),
+                      **confusion(runs, tests, experiment.emotions)}
+               for name, runs in predicted.items()}
+    for arm in arms:
+        results[arm] |= size_of_arm(experiment, arm)
+    rungs = []
+    if protocol == "published" and "translate" in arms:
+        rungs = ladder(hits, subjects, protocol, ratio, controls=CONTROLS["translate"])
+    transforms = utils.load_arrays(experiment.file(0, "train"))["transforms"]
+    return {
+        "dataset": {"name": experiment.dataset, "title": experiment.title, **{key: getattr(experiment, key) for key in (
+            "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},
+        "protocol": protocol, "runs": len(experiment.runs),
+        "repeats": experiment.settings["repeats"],
+        "units": len(results["none"]["accuracy"]["per_unit"]), "interval": INTERVALS[protocol],
+        "training_subjects": int(np.median([subjects_in(experiment, run)
+                                            for run in experiment.runs])),
+        "test_faces": len(np.unique(np.concatenate([test.names for test in tests]))),
+        "rejected_registrations": int((~transforms.any(1)).sum())
+        if experiment.settings["align"] == "mean" else 0,
+        "settings": experiment.settings, "environment": experiment.environment,
+        "changes": experiment.changes, "arms": {arm: results[arm] for arm in arms},
+        "against": {arm: over for arm, over in gains.items() if arm not in BASELINES},
+        "baselines": {name: results[name] for name in BASELINES},
+        "reference": {"name": REFERENCE, **results[REFERENCE]},
+        "ladder": rungs, "nearness": how_near(experiment, tests),
+        "novelty": {method: how_new(train, file)
+                    for method, file in synthetic_of(experiment, 0).items()}, "paper": PAPER}
 
 
-def gain(first, second, protocol, test_to_train):
-    """Gain in points of one arm's accuracies per unit over another's."""
-    gains = 100 * (first - second)
-    return {"mean": float(gains.mean()), "ci95": interval(gains, protocol, test_to_train),
-            "won": float(np.mean(np.where(gains == 0, 0.5, gains > 0)))}
+def confusion(runs, tests, emotions):
+    """Precision, recall, F1 and the confusion matrix of an arm's predictions.
+
+    Macro averages are over the emotions that a run's test faces show, their mean over the run's
+    classifiers and over runs; the matrix and the values of each emotion are over all predictions.
+    """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    pairs = [(test.emotions, guess) for test, run in zip(tests, runs) for guess in run]
+    true, predicted = (np.concatenate(texts) for texts in zip(*pairs))
+    per_emotion = precision_recall_fscore_support(true, predicted, labels=emotions, zero_division=0)
+    macro = 100 * np.mean([macro_averages(*pair, emotions) for pair in pairs], axis=0)
+    return {
+        **dict(zip(("macro_precision", "macro_recall", "macro_f1"), macro.tolist())),
+        "per_emotion": {key: (100 * values).tolist() for key, values in
+                        zip(("precision", "recall", "f1"), per_emotion)},
+        "confusion_matrix": confusion_matrix(true, predicted, labels=emotions).tolist(),
+        "classifiers": len(pairs),
+        "stuck": sum(len(set(guess.tolist())) == 1 < len(set(shown.tolist()))
+                     for shown, guess in pairs)}
 
 
-def macro(true, predicted, labels):
-    """Macro (precision, recall, F1) over the emotions that are there."""
+def macro_averages(true, predicted, emotions):
+    """Macro (precision, recall, F1), 0 to 1, over the emotions that are there."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    there = [label for label in labels if label in true]
+    there = [emotion for emotion in emotions if emotion in true]
     return precision_recall_fscore_support(true, predicted, labels=there, average="macro",
                                            zero_division=0)[:3]
 
 
-# ----------------------------------------------------------------------------------- predictions
-def predict(experiment, faces, arms):
-    """(test `Faces` of each run, {arm: for each run, emotions str (repeats, faces)}), also written
-    to predictions.csv. Raises `Problem` if a test face has had a part in training."""
-    labels, model = np.array(experiment.emotions), build_lenet5(len(experiment.emotions))
-    seen, text = training_faces(experiment, faces), io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["run", "repeat", "arm", "face", "person", "emotion", "predicted",
-                    *(f"p_{label}" for label in labels)])
-
-    @functools.lru_cache(1)
-    def of_split(run):
-        test = test_faces(experiment, faces, run)
-        return test, linear_svm(seen(run), test)
-
-    def of_run(run):
-        test, reference = of_split(0 if experiment.one_split else run)
-        predicted = {REFERENCE: reference}
-        for arm in arms:
-            if arm != "none":
-                path = experiment.npz(run, "synthetic", arm)
-                names, parents = utils.load_arrays(path, "names", "parents")
-                leaked = set(test.names.tolist()) & set(names[np.unique(parents)].tolist())
-                if leaked:
-                    raise Problem(f"{shown(path)}: made from the test face {shown(min(leaked))}; "
-                                  f"remove it and run augment.py again")
-            guesses = []
-            for repeat in range(experiment.repeats):
-                file = experiment.npz(run, "classifier", arm, repeat)
-                model.set_weights(utils.load_weights(file))
-                shares = utils.predict(model, as_input(test.images))
-                guesses.append(labels[shares.argmax(1)])
-                rows = zip(test.names, test.subjects, test.emotions, guesses[-1], shares)
-                table.writerows([run, repeat, arm, *row, *(f"{p:.5f}" for p in each)]
-                                for *row, each in rows)
-            predicted[arm] = np.stack(guesses)
-        return test, predicted
-
-    runs = utils.with_progress(((run, of_run(run)) for run in range(experiment.runs)),
-                               "looking at the test faces", [1] * experiment.runs)
-    tests, each = zip(*(found for _, found in runs))
-    utils.write_text(experiment.folder / "predictions.csv", text.getvalue())
-    return tests, {arm: [predicted[arm] for predicted in each] for arm in (*arms, REFERENCE)}
+def size_of_arm(experiment, arm):
+    """How many synthetic faces an arm has in run 0, and optimiser steps on average."""
+    method = read_arm(arm).method
+    steps = [utils.load_arrays(classifier_file(experiment, run, arm, repeat))["history"][-1, 0]
+             for run in experiment.runs for repeat in range(experiment.settings["repeats"])]
+    faces = len(utils.load_arrays(experiment.file(0, "synthetic", method))["images"]) \
+        if method else 0
+    return {"synthetic_faces": faces, "steps": float(np.mean(steps))}
 
 
-def linear_svm(train, test, most=5000):
-    """Emotions str (1, faces) by what one would try first, on the same pixels (of at most 5,000
-    training faces: its time grows with their square)."""
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
-    rows = np.random.default_rng(0).permutation(len(train.names))[:most]
-    machine = make_pipeline(StandardScaler(), SVC(kernel="linear"))
-    machine.fit(train.images[rows].reshape(len(rows), -1), train.emotions[rows])
-    return machine.predict(test.images.reshape(len(test.images), -1))[None]
+def subjects_in(experiment, run):
+    """The number of known subjects in a run's training faces."""
+    return len(set(utils.load_arrays(experiment.file(run, "train"))["subjects"].tolist()) - {""})
 
 
-def evaluate(experiment):
-    """The contents of metrics.json; predictions.csv is written on the way."""
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+def how_near(experiment, tests):
+    """`nearness` of the test faces, the mean over runs."""
+    runs = experiment.runs[:1] if experiment.one_split else experiment.runs
+    values = []
+    for run in runs:
+        train, test = faces_of(utils.load_arrays(experiment.file(run, "train"))), tests[run]
+        values.append(nearness(train.images, train.subjects, train.emotions,
+                               test.images, test.subjects, test.emotions))
+    return {key: None if None in (several := [value[key] for value in values])
+            else float(np.mean(several)) for key in values[0]}
 
-    arms, protocol, path = arms_of(experiment, "classifier"), experiment.protocol, experiment.path
-    labels = experiment.emotions
-    if "none" not in arms:
-        raise Problem(f"{path}: no classifiers yet; run train_classifier.py {path}")
-    faces = all_faces(experiment)
-    check_classifiers(experiment, training_faces(experiment, faces), arms)
-    tests, predicted = predict(experiment, faces, arms)
-    train, test, movements, _ = read_split(experiment, faces, 0)
-    groups = [part.subjects if UNITS[protocol] == "people" else np.full(len(part.names), run)
-              for run, part in enumerate(tests)]
-    ratio, accuracy, results = len(test) / len(train), {}, {}
-    for arm, runs in predicted.items():
-        pairs = [(part.emotions, guess) for part, run in zip(tests, runs) for guess in run]
-        true, guessed = (np.concatenate(texts) for texts in zip(*pairs))
-        accuracy[arm] = per_unit([run == part.emotions for run, part in zip(runs, tests)], groups)
-        precision, recall, f1 = np.mean([macro(*pair, labels) for pair in pairs], axis=0).tolist()
-        each = zip(("precision", "recall", "f1"), precision_recall_fscore_support(
-            true, guessed, labels=labels, zero_division=0))
-        results[arm] = {
-            "accuracy": {"mean": float(accuracy[arm].mean()), "per_unit": accuracy[arm].tolist(),
-                         "ci95": interval(100 * accuracy[arm], protocol, ratio)},
-            "macro_precision": precision, "macro_recall": recall, "macro_f1": f1,
-            "per_emotion": {key: part.tolist() for key, part in each},
-            "confusion_matrix": confusion_matrix(true, guessed, labels=labels).tolist(),
-            "classifiers": len(pairs),
-            "stuck": sum(len(set(guess.tolist())) == 1 < len(set(true.tolist()))
-                         for true, guess in pairs)}
-        if arm != "none":
-            results[arm]["gain_points"] = gain(accuracy[arm], accuracy["none"], protocol, ratio)
-        if arm in METHODS:
-            made = utils.load_arrays(experiment.npz(0, "synthetic", arm), "emotions")
-            results[arm]["synthetic_faces"] = len(made)
-    against = {arm: {control: gain(accuracy[arm], accuracy[control], protocol, ratio)
-                     for control in arms[1:] if METHODS[control].control_of == arm} for arm in arms}
-    return {
-        "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
-            "stand_in", "faces", "people", "emotions", "fingerprint", "notes")}},
-        "protocol": protocol, "runs": experiment.runs, "repeats": experiment.repeats,
-        "units": len(accuracy["none"]), "interval": {
-            "holdout": "Nadeau-Bengio corrected resampled t over splits", "loso": "t over people",
-            "kfold": "t over people"}.get(protocol, "t over initialisations, which says nothing of "
-                                          "other test faces or other people"),
-        "test_faces": len(np.unique(np.concatenate([part.names for part in tests]))),
-        "kept_the_box": int((movements == 0).all(1).sum()) if experiment.align == "mean" else 0,
-        "settings": experiment.settings,
-        "environment": experiment.environment, "changes": experiment.changes,
-        "arms": {arm: results[arm] for arm in arms},
-        "against": {arm: gains for arm, gains in against.items() if gains},
-        "reference": {"name": REFERENCE, **results[REFERENCE]}, "paper": PAPER}
+
+def how_new(train, file):
+    """`novelty` of a file's synthetic faces. A face is of the subject that most of it comes from,
+    or of none: the two faces that `interpolate` takes the middle of may be two subjects'."""
+    arrays = utils.load_arrays(file)
+    subjects = []
+    for parents, weights in zip(arrays["parents"], arrays["weights"]):
+        shares = {}
+        for parent, weight in zip(train.subjects[parents].tolist(), weights.tolist()):
+            shares[parent] = shares.get(parent, 0) + weight
+        most = max(shares, key=shares.get)
+        subjects.append(most if shares[most] > 0.6 else "")
+    return novelty(arrays["images"][..., 0], arrays["emotions"], np.array(subjects),
+                   train.images, train.emotions, train.subjects)
 
 
 # ------------------------------------------------------------------------------ words and tables
-def points(gain):
-    """+18.4 (+10.6 to +26.2)"""
-    mean, *ends = (round(value, 1) + 0.0 for value in (gain["mean"], *(gain["ci95"] or [])))
-    return f"{mean:+.1f}" + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
-
-
-def verdict(gains, units):
-    """What some gains, all of them, say together."""
-    if units < 5:
-        return "Not to be told from so few"
-    low, high = (min(gain["ci95"][end] for gain in gains) for end in (0, 1))
-    return "Yes" if low > 0 else "No" if high < 0 else "Not shown"
-
-
-def gains_in_words(metrics):
-    """A line for each method: its gain over none and over each control."""
-    lines = []
-    for arm in methods_of(metrics):
-        over = {"none": metrics["arms"][arm]["gain_points"], **metrics["against"].get(arm, {})}
-        lines.append(f"{arm}, {MEANING.get(arm, 'a method of your own')}, in points: " + "; ".join(
-            f"{points(found)} over {other}" for other, found in over.items()))
-    return lines
-
-
-def methods_of(metrics):
-    """The arms that are no controls."""
-    return [arm for arm in METHODS if arm in metrics["arms"] and not METHODS[arm].control_of]
-
-
-def answers(metrics):
-    """A reader's questions and what the numbers say to them, a line each."""
-    units, lines = metrics["units"], []
-    for arm in methods_of(metrics):
-        over_none, controls = metrics["arms"][arm]["gain_points"], metrics["against"].get(arm, {})
-        better = [name for name, over in controls.items() if over["mean"] <= 0]
-        lines.append(f"**Does `{arm}` beat no augmentation?** {verdict([over_none], units)}: "
-                     f"{points(over_none)} points.")
-        if not controls:
-            said = "Not asked: none of its size was trained; `augment.py --methods all` makes them."
-        elif better and units >= 5:
-            said = f"No: {listed(better, 9)} did as well or better, without any autoencoder."
-        else:
-            said = f"{verdict(controls.values(), units)}: " + ", ".join(
-                f"{points(over)} points over {name}" for name, over in controls.items()) + "."
-        lines.append(f"**Does `{arm}` beat its controls?** {said}")
-    asked = "That is what these numbers say: no person of a test face is in training."
-    if UNITS[metrics["protocol"]] != "people":
-        asked = "Not asked here: people of test faces may be among the training faces too. " \
-            "`python train_cae.py --protocol loso` asks it."
-    return [*lines, f"**On new people?** {asked}"]
-
-
-def rows_of(metrics):
-    """The table of arms as texts, the reference last."""
+def rows_of(results):
+    """The table of arms or baselines as texts."""
     rows = []
-    for arm, values in with_reference(metrics).items():
-        over = next((points(of[arm]) for of in metrics["against"].values() if arm in of), "")
-        found = values.get("gain_points")
-        rows.append({"arm": arm, "synthetic": str(values.get("synthetic_faces", "")),
-                     "accuracy %": f"{100 * values['accuracy']['mean']:.1f}",
-                     "macro F1": f"{values['macro_f1']:.3f}",
-                     "gain over none, points": points(found) if found else "",
-                     "method over it": over,
-                     "won %": f"{100 * found['won']:.0f}" if found else "",
-                     "stuck": f"{values['stuck']} of {values['classifiers']}"})
+    for name, values in results.items():
+        over = values["gain"]
+        row = {"arm": name}
+        if "steps" in values:
+            row |= {"synthetic faces": str(values["synthetic_faces"] or ""),
+                    "steps": f"{values['steps']:.0f}"}
+        rows.append(row | {"accuracy %": f"{values['accuracy']['mean']:.1f}",
+                           "macro F1 %": f"{values['macro_f1']:.1f}",
+                           "gain over none, points": points(over) if over else "",
+                           "won %": f"{over['won']:.0f}" if over else ""})
+        if "steps" in values:
+            rows[-1]["stuck"] = f"{values['stuck']} of {values['classifiers']}"
     return rows
 
 
-def with_reference(metrics):
-    """The arms and, last, the reference, which the files of earlier versions call otherwise."""
-    earlier = {"name": "LDA on the pixels", **metrics.get("reference_lda", {})}
-    reference = metrics.get("reference", earlier)
-    return {**metrics["arms"], reference["name"]: reference}
+def markdown_text(text):
+    """Text of the user's own as Markdown shows it."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", utils.printable(text))
 
 
-def markdown(rows):
+def markdown_table(rows):
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def latex(metrics):
-    keys = ("arm", "accuracy %", "macro F1", "gain over none, points", "method over it")
-    lines = [" & ".join(cells).replace("%", r"\%") + r" \\"
-             for cells in (keys, *([row[key] for key in keys] for row in rows_of(metrics)))]
-    caption = f"{source(metrics)}. Mean over {runs(metrics)}; " \
-        rf"95\,\% intervals: {metrics['interval']}.".replace("_", r"\_")
+def latex_text(text):
+    for letter, escaped in (("\\", r"\textbackslash "), ("~", r"\textasciitilde "),
+                            ("^", r"\textasciicircum ")):
+        text = text.replace(letter, escaped)
+    return re.sub(r"([#$%&_{}])", r"\\\1", text)
+
+
+def latex_table(metrics):
+    rows = rows_of(metrics["arms"])
+    keys = ("arm", "steps", "accuracy %", "macro F1 %", "gain over none, points")
+    lines = [" & ".join(map(latex_text, cells)) + r" \\"
+             for cells in (keys, *([row[key] for key in keys] for row in rows))]
+    caption = latex_text(utils.printable(source(metrics)) + f". Mean over {runs_in_words(metrics)}"
+                         f"; 95 % intervals: {metrics['interval']}.")
     if metrics["dataset"]["stand_in"]:
         caption = rf"\textbf{{These faces are drawn and say nothing about JAFFE.}} {caption}"
-    return "\n".join([r"\begin{table}", r"\begin{tabular}{lrrll}", r"\hline", lines[0], r"\hline",
+    return "\n".join([r"\begin{table}", r"\begin{tabular}{lrrrl}", r"\hline", lines[0], r"\hline",
                       *lines[1:], r"\hline", r"\end{tabular}", rf"\caption{{{caption}}}",
                       r"\end{table}", ""])
 
 
 def source(metrics):
-    name = "drawn stand-in faces, not JAFFE" if metrics["dataset"]["stand_in"] else \
-        shown(metrics["dataset"]["name"])
-    return f"{name}, protocol {metrics['protocol']}"
+    return f"{metrics['dataset']['title']}, protocol {metrics['protocol']}"
 
 
-def runs(metrics):
+def runs_in_words(metrics):
     """5 runs of 3 classifiers"""
-    counts = (metrics["runs"], "run"), (metrics.get("repeats", 1), "classifier")
+    counts = (metrics["runs"], "run"), (metrics["repeats"], "classifier")
     return " of ".join(f"1 {noun}" if n == 1 else f"{n} {noun}s" for n, noun in counts)
 
 
+def gains_in_words(metrics):
+    """Where the gain comes from, or what the best gain is; then the answers, a line each."""
+    lines = []
+    if metrics["ladder"]:
+        lines.append(ladder_in_words(metrics["ladder"]))
+    return lines + answers(metrics["against"], CONTROLS, metrics["protocol"])
+
+
 FIGURES = {
+    "ladder": "Where the gain comes from: accuracy of each step, the step to it with its 95 % "
+              "interval",
     "gains": "Gain of each arm over no augmentation, with 95 % intervals",
     "accuracy": "Accuracy of each arm: dots are {units}, the bar the mean with its 95 % interval",
-    "confusion": "Confusion: share of each true emotion, over all predictions",
+    "confusion": "Confusion: share of each true emotion, over all predictions; above each matrix "
+                 "the accuracy of the table{numbers}",
     "faces": "What the networks see of run 0's training faces",
     "registration": "Registration: mean face, and the faces it moves most, before and after",
     "cae-loss": "Loss of the CAE over all training faces",
-    "reconstructions": "Faces and what run 0's CAE gives back, with the mean squared error",
+    "reconstructions": "Faces and their reconstruction by run 0's CAE, with the mean squared error",
     "latents": "Run 0's training faces in the CAE's latent space",
     "synthetic": "Synthetic faces of run 0 (framed) beside the training faces they are made from",
     "learning-curves": "Learning curves of the classifiers"}
 
 
 def report(experiment, metrics):
-    """report.md, from results/template.md."""
+    """The text of report.md."""
+    dataset, units, published = metrics["dataset"], UNITS[metrics["protocol"]], \
+        metrics["protocol"] == "published"
+    text = [f"# Accuracy with and without augmentation: {markdown_text(source(metrics))}", ""]
+    if dataset["stand_in"]:
+        text += ["> **These are drawn stand-in faces. Nothing below says anything about JAFFE or "
+                 "about people.**", ""]
+    notes = [*dataset["notes"], *metrics["changes"]]
+    if metrics["rejected_registrations"]:
+        notes.append(f"{metrics['rejected_registrations']} training faces of run 0 keep their box: "
+                     f"their registration was rejected")
+    for note in notes:
+        text += [f"> **Note:** {markdown_text(note)}.", ""]
+    if metrics["ladder"]:
+        text += [ladder_in_words(metrics["ladder"]), "", f"![{FIGURES['ladder']}](ladder.png)", ""]
+    text += [near_in_words(metrics["nearness"]), ""]
+    if published:
+        text += [f"The paper reports {PAPER['gain']:+.2f} points on JAFFE, from one run: "
+                 f"{paper_in_words()}.", ""]
+    text += ["## Answers", "", *(f"- {line}" for line in answers(
+        metrics["against"], CONTROLS, metrics["protocol"])), ""]
+    if metrics["protocol"] in SUBJECT_INDEPENDENT:
+        text += ["These are answers about new people: no person of a test face is in training.", ""]
+    else:
+        text += ["Not about new people: subjects of test faces may be among the training faces. "
+                 "`python train_cae.py --protocol loso` asks it.", ""]
+    mean = "people, each of whom counts once, however many faces they have" \
+        if units == "subjects" else units
+    text += [
+        "## Arms", "", f"{markdown_text(experiment)}; {metrics['test_faces']} test faces; crop "
+        f"{markdown_text(experiment.settings['crop'])}.", "",
+        markdown_table(rows_of(metrics["arms"])), "",
+        f"Accuracy and macro F1: mean over {mean}; macro F1 over the runs. There are "
+        f"{runs_in_words(metrics)}. In brackets: 95 % intervals, {metrics['interval']}. Synthetic "
+        f"faces: of run 0. Steps: optimiser steps, the mean. Won: percent of {units} in which the "
+        f"arm beats `none`, ties count half. Stuck: classifiers that give every face the same "
+        f"emotion.", "",
+        "## Without a network", "", "What one would try first, on the same pixels of the same real "
+        "training faces.", "", markdown_table(rows_of(metrics["baselines"])), ""]
+    if metrics["novelty"]:
+        text += ["## How new the synthetic faces are", "", novelty_table(metrics["novelty"]), "",
+                 "Mean squared differences of pixels (white = 1), medians, in run 0. Nearest: from "
+                 "a synthetic face to the nearest training face of its subject and emotion (of its "
+                 "emotion where it is of two subjects). Takes: two training faces of one subject "
+                 "and emotion. Emotions: two training faces of one subject.", ""]
+    text += ["## Figures", ""]
+    labels = utils.figure_labels(dataset["emotions"])
+    numbers = "; " + ", ".join(f"{label}: {markdown_text(emotion)}" for label, emotion in
+                               zip(labels, dataset["emotions"])) \
+        if any(label.isdigit() for label in labels) else ""
+    for name, caption in FIGURES.items():
+        if name != "ladder" and (experiment.folder / "report" / f"{name}.png").exists():
+            caption = caption.format(units=units, numbers=numbers)
+            text += [f"![{caption}]({name}.png)", "", f"{caption}.", ""]
+    text += ["## Commands", "", "```", *commands(experiment, list(metrics["arms"])), "```", "",
+             "Made with " + markdown_text(", ".join(f"{key} {value}" for key, value in
+                                                    metrics["environment"].items()))
+             + ". metrics.json has precision, recall and F1 of each emotion, predictions.csv every "
+             "prediction.", ""]
+    return "\n".join(text)
+
+
+def near_in_words(near):
+    text = f"Of the test faces, {near['nearest_neighbour']:.0f} % show the emotion of their " \
+        f"nearest training face, by pixels (1-nearest-neighbour)"
+    if near["same_subject_and_emotion"] is not None:
+        text += f"; {near['same_subject_and_emotion']:.0f} % have a training face of the same " \
+            f"subject with the same emotion"
+    return text + "."
+
+
+def paper_in_words():
     from scipy.stats import binomtest
 
-    dataset, arms, units = metrics["dataset"], metrics["arms"], UNITS[metrics["protocol"]]
-    warnings = [f"**Note:** {note}." for note in (*dataset["notes"], *metrics["changes"])]
-    if dataset["stand_in"]:
-        warnings.insert(0, "**These are drawn stand-in faces. Nothing below says anything about "
-                        "JAFFE or about people.**")
-    if metrics["kept_the_box"]:
-        warnings.append(f"**Note:** {metrics['kept_the_box']} training faces of run 0 keep their "
-                        f"box: their registration was not believed.")
-    accuracies = []
+    texts = []
     for key in ("baseline", "augmented"):
         ends = binomtest(PAPER[key], 43).proportion_ci(method="wilson")
-        accuracies.append(f"{100 * PAPER[key] / 43:.1f} % (Wilson {100 * ends.low:.0f} to "
-                          f"{100 * ends.high:.0f} %)")
-    widths = [np.ptp(values["gain_points"]["ci95"]) / 2 for values in arms.values()
-              if "gain_points" in values and values["gain_points"]["ci95"]]
-    power = "One run has no interval, and proves nothing."
-    if widths:
-        power = f"With these {metrics['units']} {units} a gain below about " \
-            f"{np.median(widths):.0f} points cannot be told from none."
-    there = [name for name in FIGURES if (experiment.folder / "report" / f"{name}.png").exists()]
-    special = {"protocol": experiment.protocol, **experiment.special}
-    special = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in special.items())
-    where = "" if dataset["stand_in"] else f" --data {shlex.quote(shown(experiment.data))}"
-    methods = [arm for arm in arms if arm != "none"]
-    augment = [f"python augment.py {experiment.path} --methods {','.join(methods)}"]
-    return (utils.ROOT / "results" / "template.md").read_text("utf-8").format(
-        source=source(metrics), warnings="".join(f"> {warning}\n\n" for warning in warnings),
-        gains="\n".join(f"- {line}" for line in gains_in_words(metrics)),
-        paper=PAPER["gain_points"], paper_accuracies=" and ".join(accuracies), power=power,
-        answers="\n".join(f"- {line}" for line in answers(metrics)),
-        table=markdown(rows_of(metrics)),
-        dataset=f"{experiment}; {metrics['test_faces']} test faces; crop {experiment.crop}.",
-        runs=runs(metrics), interval=metrics["interval"], units=units,
-        reference=REFERENCE, figures="\n\n".join(
-            f"![{text}]({name}.png)\n\n{text}." for name in there
-            for text in [FIGURES[name].format(units=units)]),
-        commands="\n".join([f"python train_cae.py{where} {special}", *(augment if methods else []),
-                            f"python train_classifier.py {experiment.path} --arms "
-                            f"{','.join(methods or ['none'])}",
-                            f"python evaluate.py {experiment.path}"]),
-        environment=", ".join(f"{key} {value}" for key, value in metrics["environment"].items()))
+        texts.append(f"{100 * PAPER[key] / 43:.1f} % (Wilson {100 * ends.low:.0f} to "
+                     f"{100 * ends.high:.0f} %)")
+    return " and ".join(texts)
+
+
+def novelty_table(several):
+    def number(value):
+        return "" if value is None else f"{value:.4f}"
+
+    return markdown_table([{"method": method, **{key: number(values[key]) for key in
+                                                 ("nearest", "takes", "emotions")}}
+                           for method, values in several.items()])
+
+
+def commands(experiment, arms):
+    """The four commands that make the experiment again."""
+    options = {"protocol": experiment.protocol, **non_default(experiment)}
+    if not experiment.stand_in:
+        options = {"data": experiment.data, **options}
+    words = [f"--{key} {shlex.quote(utils.printable(value))}" for key, value in options.items()]
+    methods = list(dict.fromkeys(method for arm in arms if (method := read_arm(arm).method)))
+    lines = [f"python train_cae.py {' '.join(words)}"]
+    if methods:
+        lines.append(f"python augment.py {experiment.path} --methods {','.join(methods)}")
+    return [*lines, f"python train_classifier.py {experiment.path} --arms {','.join(arms)}",
+            f"python evaluate.py {experiment.path}"]
 
 
 # --------------------------------------------------------------------------------------- figures
 def draw_gains(several):
     """A figure of every arm's gain, a row for each of `several`, {label: metrics}."""
-    arms = [with_reference(metrics) for metrics in several.values()]
-    names = dict.fromkeys(["translate", *(name for each in arms for name in each)])
-    names = [name for name in names if name != "none" and any(name in each for each in arms)]
+    results = [{**metrics["arms"], **metrics["baselines"]} for metrics in several.values()]
+    kinds = [metrics[kind] for kind in ("arms", "baselines") for metrics in several.values()]
+    names = [name for name in dict.fromkeys(name for arms in kinds for name in arms)
+             if name != "none"]
     figure, axes = utils.new_figure(7, 1.3 + 0.2 * len(names) * (len(several) + 0.5))
-    for k, (label, each) in enumerate(zip(several, arms)):
+    for k, (label, arms) in enumerate(zip(several, results)):
         style, marker = {"color": utils.COLOURS[k % 10], "zorder": 3}, utils.MARKERS[k % 10]
         for row, name in enumerate(names):
-            if name in each:
-                found, y = each[name]["gain_points"], row + (k + 0.5) / len(several) * 0.8 - 0.4
-                axes.plot(found["ci95"] or [found["mean"]] * 2, [y, y], lw=2, **style)
-                axes.plot(found["mean"], y, marker, ms=5, mfc="white", mew=1.5, **style)
-        axes.plot([], [], "-" + marker, mfc="white", label=shown(label), **style)
+            if name in arms:
+                over, y = arms[name]["gain"], row + (k + 0.5) / len(several) * 0.8 - 0.4
+                axes.plot(over["ci95"] or [over["mean"]] * 2, [y, y], lw=2, **style)
+                axes.plot(over["mean"], y, marker, ms=5, mfc="white", mew=1.5, **style)
+        axes.plot([], [], "-" + marker, mfc="white", label=utils.printable(label), **style)
     axes.axvline(0, color="black", lw=0.8)
-    if any(metrics["dataset"]["name"].lower() == "jaffe" for metrics in several.values()):
-        axes.axvline(PAPER["gain_points"], color="#555555", lw=1, ls="--")
-        axes.text(PAPER["gain_points"], -0.8, "the paper  ", ha="right", color="#555555")
+    if any(metrics["dataset"]["name"] == "JAFFE" and metrics["protocol"] == "published"
+           for metrics in several.values()):
+        axes.axvline(PAPER["gain"], color="#555555", lw=1, ls="--")
+        axes.text(PAPER["gain"], -0.8, "the paper  ", ha="right", color="#555555")
     axes.set_yticks(range(len(names)), names)
     axes.set(ylim=(len(names) - 0.4, -1),
              xlabel="gain in accuracy over none, points (95 % interval)")
@@ -385,18 +452,18 @@ def draw_gains(several):
 
 
 def draw_accuracies(metrics):
-    arms = with_reference(metrics)
-    figure, axes = utils.new_figure(7, 1.2 + 0.32 * len(arms))
-    for k, values in enumerate(arms.values()):
-        found, each = values["accuracy"], 100 * np.array(values["accuracy"]["per_unit"])
-        axes.plot(each, k + (np.arange(len(each)) % 5 - 2) * 0.07, "o", color=utils.COLOURS[0],
+    results = {**metrics["arms"], **metrics["baselines"]}
+    figure, axes = utils.new_figure(7, 1.2 + 0.32 * len(results))
+    for k, values in enumerate(results.values()):
+        mean, ends, units = (values["accuracy"][key] for key in ("mean", "ci95", "per_unit"))
+        axes.plot(units, k + (np.arange(len(units)) % 5 - 2) * 0.07, "o", color=utils.COLOURS[0],
                   ms=4, alpha=0.4, mew=0, label=None if k else UNITS[metrics["protocol"]])
-        axes.plot([100 * found["mean"]] * 2, [k - 0.3, k + 0.3], color="black", lw=2)
-        axes.plot(found["ci95"] or [], [k] * len(found["ci95"] or []), color="black", lw=1,
+        axes.plot([mean] * 2, [k - 0.3, k + 0.3], color="black", lw=2)
+        axes.plot(ends or [], [k] * len(ends or []), color="black", lw=1,
                   label=None if k else "mean, 95 % interval")
     axes.axvline(100 / len(metrics["dataset"]["emotions"]), color="#555555", ls=":", label="chance")
-    axes.set_yticks(range(len(arms)), arms)
-    axes.set(xlim=(0, 102), ylim=(len(arms) - 0.4, -0.6), xlabel="accuracy on the test faces, %")
+    axes.set_yticks(range(len(results)), results)
+    axes.set(xlim=(0, 102), ylim=(len(results) - 0.4, -0.6), xlabel="accuracy on the test faces, %")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -404,9 +471,8 @@ def draw_accuracies(metrics):
 def draw_confusion(metrics):
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    arms = with_reference(metrics)
-    labels = [shown(emotion)[:9] for emotion in metrics["dataset"]["emotions"]]
-    lines = -(-len(arms) // 3)
+    arms, labels = metrics["arms"], utils.figure_labels(metrics["dataset"]["emotions"])
+    lines = int(np.ceil(len(arms) / 3))
     figure, grid = utils.new_figure(9, 3.1 * lines + 0.4, nrows=lines, ncols=3, squeeze=False)
     for axes in grid.flat[len(arms):]:
         axes.axis("off")
@@ -418,99 +484,179 @@ def draw_confusion(metrics):
             im_kw={"vmin": 0, "vmax": 100}, xticks_rotation=90 if max(map(len, labels)) > 2 else 0)
         for text, value in zip(drawn.text_.flat, share.flat):
             text.set_color("white" if value > 60 else "black")
-        axes.set_title(f"{arm}: {100 * matrix.trace() / matrix.sum():.1f} % right", fontsize=9)
+        title = f"{arm}: {values['accuracy']['mean']:.1f} %" if "accuracy" in values else arm
+        axes.set_title(title, fontsize=9)
         axes.set(xlabel="predicted, % of the true emotion", ylabel="true")
         axes.tick_params(labelsize=7)
     return figure
 
 
+def draw_ladder(rungs):
+    """A dot for each rung's accuracy, a bar for the step to it, with the step's 95 % interval."""
+    figure, axes = utils.new_figure(7, 1 + 0.5 * len(rungs))
+    beside = axes.get_yaxis_transform()  # x from 0 to 1 across the axes, y by row
+    labels = []
+    for row, rung in enumerate(rungs):
+        reached, step = rung["accuracy"], rung["step"]
+        added = f"+ {rung['source']}" if step else "no augmentation"
+        labels.append(f"{rung['arm']}: {reached:.1f} %\n{added}")
+        axes.plot(reached, row, "o", color="black", ms=5, zorder=4)
+        if not step:
+            continue
+        before, colour = rungs[row - 1]["accuracy"], utils.COLOURS[0 if step["mean"] >= 0 else 5]
+        axes.plot([before, before], [row - 1, row], color="#999999", lw=0.8, zorder=1)
+        axes.plot([before, reached], [row, row], color=colour, lw=9, alpha=0.45, zorder=2,
+                  solid_capstyle="butt")
+        if step["ci95"]:
+            ends = np.clip([before + end for end in step["ci95"]], 0, 100)
+            axes.plot(ends, [row, row], "-|", color=colour, lw=1.5, ms=7, mew=1.5, zorder=3)
+        axes.text(1.03, row, points(step), color=colour, va="center", transform=beside)
+    axes.text(1.03, 0, "step in points\n(95 % interval)", va="center", color="#555555",
+              transform=beside)
+    axes.set_yticks(range(len(rungs)), labels)
+    axes.set(ylim=(len(rungs) - 0.5, -0.5), xlabel="accuracy on the test faces, %")
+    return figure
+
+
+def draw_curve(several):
+    """Accuracy against the number of subjects in training, a line for each arm."""
+    several = sorted(several, key=lambda metrics: metrics["training_subjects"])
+    numbers = [metrics["training_subjects"] for metrics in several]
+    arms = [arm for arm in several[0]["arms"] if all(arm in metrics["arms"] for metrics in several)]
+    figure, axes = utils.new_figure(7.5, 4)
+    for k, arm in enumerate(arms):
+        accuracies = [metrics["arms"][arm]["accuracy"] for metrics in several]
+        # Side by side: intervals would cover one another.
+        places = np.array(numbers) * 1.02 ** (k - (len(arms) - 1) / 2)
+        style = {"color": utils.COLOURS[k % 10], "lw": 1.2}
+        for place, values in zip(places, accuracies):
+            axes.plot([place, place], values["ci95"] or [], **style)
+        axes.plot(places, [values["mean"] for values in accuracies], utils.MARKERS[k % 10] + (
+            "-" if k < 10 else "--"), ms=5, label=arm, **style)
+    axes.set_xscale("log")
+    axes.set_xticks(numbers, map(str, numbers))
+    axes.minorticks_off()
+    axes.set(xlabel="subjects in training", ylabel="accuracy on the test faces, % (95 % interval)")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+# ----------------------------------------------------------------------------------- photographs
+def predict_photos(experiment, paths, arm):
+    """Print the mean probabilities of all of an arm's classifiers for photographs, framed and
+    registered as the experiment's faces are."""
+    crop = experiment.settings["crop"].replace("manifest", "square")
+    photos, model = [load_photo(path, crop) for path in paths], build_lenet5(
+        len(experiment.emotions))
+    files = [[classifier_file(experiment, run, arm, repeat)
+              for repeat in range(experiment.settings["repeats"])] for run in experiment.runs]
+    utils.require([file for of_run in files for file in of_run],
+                  f"train_classifier.py {experiment.path} --arms {arm}")
+    probabilities = []
+    for run, of_run in zip(experiment.runs, files):
+        mean = utils.load_arrays(experiment.file(run, "train"))["mean"]
+        images = np.stack([image for image, _ in photos])
+        if len(mean):
+            transforms = register([wide_crop for _, wide_crop in photos], mean)
+            images = np.stack([warp(wide_crop, transform) if transform.any() else image
+                               for (image, wide_crop), transform in zip(photos, transforms)])
+        for file in of_run:
+            model.set_weights(utils.weights_of(utils.load_arrays(file)))
+            probabilities.append(utils.apply(model, as_input(images)))
+    classifiers = f"{len(probabilities)} classifiers of {arm}"
+    print(f"{classifiers}, trained on {utils.printable(experiment.title)}; crop {crop}")
+    for path, shares in zip(paths, np.mean(probabilities, axis=0)):
+        order = np.argsort(-shares, kind="stable")
+        print(f"{utils.printable(path)}: " + ", ".join(
+            f"{utils.printable(experiment.emotions[k])} {100 * shares[k]:.1f} %" for k in order))
+
+
 # ------------------------------------------------------------------------------------- the stage
 def main():
     options = arguments()
-    if options.measured:
-        redraw_measured()
+    if options.predict:
+        if len(options.experiments) > 1:
+            raise Problem("--predict: takes one experiment")
+        experiment = open_experiment(options.experiments[0] if options.experiments else None)
+        arms = trained_arms(experiment)
+        arm = options.arm or next((arm for arm in arms if arm in METHODS), "none")
+        predict_photos(experiment, options.predict, arm)
         return
     several = {}
     for path in options.experiments or [None]:
         experiment = open_experiment(path)
         metrics, folder = evaluate(experiment), experiment.folder / "report"
-        experiment.save_figure(draw_gains({"": metrics}), "gains.png")
-        experiment.save_figure(draw_accuracies(metrics), "accuracy.png")
-        experiment.save_figure(draw_confusion(metrics), "confusion.png")
+        figures = {"gains": draw_gains({"": metrics}), "accuracy": draw_accuracies(metrics),
+                   "confusion": draw_confusion(metrics)}
+        if metrics["ladder"]:
+            figures["ladder"] = draw_ladder(metrics["ladder"])
+        for name, figure in figures.items():
+            experiment.save_figure(figure, f"{name}.png", options)
         utils.write_text(folder / "report.md", report(experiment, metrics))
-        utils.write_text(folder / "table.tex", latex(metrics))
+        utils.write_text(folder / "table.tex", latex_table(metrics))
         utils.write_text(folder / "metrics.json", utils.as_json(metrics))
         name = experiment.folder.name
         several[name if name not in several else str(experiment.folder)] = metrics
-        rows = rows_of(metrics)
-        widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-        print(f"\n{source(metrics)}: {runs(metrics)}\n")
-        for row in ({key: key for key in widths}, *rows):
-            print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
-        print(f"\n95 % intervals: {metrics['interval']}\nreport: {folder / 'report.md'}\n")
-        print("\n".join([*gains_in_words(metrics), "the paper, one run on JAFFE: "
-                         f"{PAPER['gain_points']:+.1f} points"]))
+        print_results(metrics, folder)
     if len(several) > 1:
         common = os.path.commonpath([Path(path).resolve().parent for path in options.experiments])
-        side_by_side(several, Path(common) / "side-by-side")
+        side_by_side(several, Path(common) / "side-by-side", options)
 
 
-def side_by_side(several, folder):
-    """A report that sets experiments side by side."""
+def print_results(metrics, folder):
+    print(f"\n{utils.printable(source(metrics))}: {runs_in_words(metrics)}")
+    for results in (metrics["arms"], metrics["baselines"]):
+        rows = rows_of(results)
+        widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
+        print()
+        for row in ({key: key for key in widths}, *rows):
+            print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+    print(f"\n95 % intervals: {metrics['interval']}\nreport: "
+          f"{utils.printable(folder / 'report.md')}\n")
+    for line in gains_in_words(metrics):
+        print(line.replace("**", "").replace("`", ""))
+    if metrics["protocol"] == "published":
+        print(f"the paper, one run on JAFFE: {PAPER['gain']:+.1f} points")
+
+
+def side_by_side(several, folder, options):
+    """A report that sets experiments side by side, with a curve if they differ in the number of
+    training subjects."""
     stand_in = any(metrics["dataset"]["stand_in"] for metrics in several.values())
-    utils.save_figure(draw_gains(several), folder / "gains.png", stand_in=stand_in)
+    figures = {"gains": draw_gains(several)}
+    if len({metrics["settings"]["people"] for metrics in several.values()}) > 1:
+        figures["curve"] = draw_curve(several.values())
+    for name, figure in figures.items():
+        utils.save_figure(figure, folder / f"{name}.png", stand_in=stand_in, pdf=options.pdf)
     rows, text = {}, ["# Side by side", ""]
     if stand_in:
         text += ["> **Drawn stand-in faces: they say nothing about JAFFE.**", ""]
+    columns = {name: markdown_text(name) for name in several}
     for name, metrics in several.items():
-        for row in rows_of(metrics):
-            empty = {"arm": row["arm"], **{shown(key): "" for key in several}}
-            found = f"{row['accuracy %']} %, {row['gain over none, points']}".rstrip(", ")
-            rows.setdefault(row["arm"], empty)[shown(name)] = found
+        for row in rows_of(metrics["arms"]) + rows_of(metrics["baselines"]):
+            cells = rows.setdefault(row["arm"], {"arm": row["arm"], **dict.fromkeys(
+                columns.values(), "")})
+            over = row["gain over none, points"]
+            cells[columns[name]] = f"{row['accuracy %']} %" + (f", {over}" if over else "")
     text += ["Accuracy, and gain over no augmentation in points with its 95 % interval.", "",
-             markdown([*rows.values()]), "", "![Gains](gains.png)", ""]
+             markdown_table([*rows.values()]), ""]
+    for name in figures:
+        text += [f"![{name}]({name}.png)", ""]
     for name, metrics in several.items():
-        text += [f"**{shown(name)}** ({source(metrics)}; {runs(metrics)}; {metrics['interval']})",
-                 "", *(f"- {line}" for line in (*gains_in_words(metrics), *answers(metrics))), ""]
+        text += [f"**{columns[name]}** ({markdown_text(source(metrics))}; "
+                 f"{runs_in_words(metrics)}; {metrics['interval']})", "",
+                 *(f"- {line}" for line in gains_in_words(metrics)), ""]
     utils.write_text(folder / "report.md", "\n".join(text))
     utils.write_text(folder / "metrics.json", utils.as_json(several))
-    print(f"\nside by side: {shown(folder / 'report.md')}")
-
-
-def redraw_measured():
-    """results/measured/gains.png, and the table between README.md's marker lines."""
-    several, readme = read_measured(), utils.ROOT / "README.md"
-    utils.save_figure(draw_gains(several), MEASURED / "gains.png", "JAFFE")
-    begin, end = "<!-- measured -->", "<!-- end of measured -->"
-    utils.write_text(readme, re.sub(f"(?s){begin}.*{end}", lambda _: "\n".join(
-        [begin, measured_table(several), end]), readme.read_text("utf-8")))
-
-
-def read_measured():
-    """{protocol: metrics} of all files in results/measured/."""
-    files = sorted(MEASURED.glob("*.metrics.json"))
-    several = [json.loads(file.read_text("utf-8")) for file in files]
-    return {metrics["protocol"]: metrics for metrics in several}
-
-
-def measured_table(several):
-    rows = [("the paper, one run", 28 / 43, 37 / 43, f"{PAPER['gain_points']:+.1f}")]
-    for protocol, metrics in several.items():
-        for arm in ("translate", "interpolate"):
-            baseline, values = (metrics["arms"][name] for name in ("none", arm))
-            rows.append((f"`{arm}`, {MEANING[arm]}; `{protocol}`, mean of {runs(metrics)}",
-                         baseline["accuracy"]["mean"], values["accuracy"]["mean"],
-                         points(values["gain_points"])))
-    return markdown([{"JAFFE": name, "no augmentation": f"{100 * before:.1f} %",
-                      "with it": f"{100 * after:.1f} %", "gain, points (95 % interval)": found}
-                     for name, before, after, found in rows])
+    print(f"\nside by side: {utils.printable(folder / 'report.md')}")
 
 
 def arguments():
     parser = utils.parser(__doc__, workers=False)
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.WHICH)
-    parser.add_argument("--measured", action="store_true", help="draw results/measured/gains.png "
-                        "and README.md's table anew from results/measured/*.metrics.json")
+    parser.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="print what the "
+                        "classifiers of an arm say of photographs")
+    parser.add_argument("--arm", help="which arm's (default: the first method's that was trained)")
     return parser.parse_args()
 
 

@@ -1,29 +1,36 @@
-"""Stage 1 of 4: train the convolutional autoencoders (CAE) that make the synthetic faces.
+"""Stage 1 of 4: deal the faces, and train the convolutional autoencoders (CAE) that make new ones.
 
     python train_cae.py                        JAFFE if it is in data/, else drawn stand-in faces
     python train_cae.py --data my-faces/       your own: README.md has the layouts
-    python train_cae.py --protocol loso        people that no training face shows
-    python train_cae.py EXPERIMENT --runs 10   go on with one that is there
+    python train_cae.py --protocol loso        subjects that no training face shows
+    python train_cae.py EXPERIMENT --runs 10   resume one that is there, with more runs
 
-It makes an experiment's folder, results/<dataset>-<protocol>/, deals the faces of each run into
-training and test faces, and trains on the training faces alone: run-NN/cae.npz, the paper's CAE
-over all of them, and cae-AN-DI.npz and so on, one for each ordered pair of emotions, which turns a
-face of one into the other. All options that decide the outcome are given here and kept in
-experiment.json.
+It makes an experiment's folder, results/<dataset>-<protocol>/, and deals the faces of each run into
+run-NN/train.npz and test.npz, as the networks see them: all that follows reads this folder alone.
+It trains on the training faces: run-NN/cae.npz, the paper's CAE over all of them, and cae-AN-DI.npz
+and so on, one for each ordered pair of emotions, which turns a face of one into the other. All
+options that decide the outcome are given here and kept in experiment.json.
 
 JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the next command.
 """
 
+import functools
 import itertools
 import math
-from urllib.parse import quote
-
-import numpy as np
 
 import utils
-from data.experiment import SETTINGS, begin, read_split, training_faces, write_splits
-from data.faces import EMOTION_NAMES, SCALES, SIDE, as_input
-from utils import shown
+from data.experiment import (
+    SETTINGS,
+    create_or_resume,
+    faces_of,
+    split_settings,
+)
+from data.faces import EMOTION_NAMES, SIDE, as_input
+from data.registration import SCALES, mean_face, register, warp
+from data.splits import make_split
+from utils import Job
+
+import numpy as np
 
 
 # ----------------------------------------------------------------------------------- the network
@@ -59,264 +66,354 @@ def build_cae(latent=32):
 
 
 # ---------------------------------------------------------------------------------- the training
-CAE_LOSS = "mean_squared_error"
+def train_cae(train, *, latent, epochs, batch, validation_share, seed):
+    """Train a CAE to reconstruct the training faces.
 
+    Parameters
+    ----------
+    train : dict
+        "images": uint8 (n, 48, 48).
+    latent, epochs, batch : int
+        Latent dimensions; epochs; faces in a batch.
+    validation_share : float, 0 to below 1
+        The share of the faces, the last ones, that only a validation loss is computed on, as
+        Keras' `validation_split` has it. It selects nothing.
+    seed : list of int
+        Of initial weights and shuffling.
 
-def shuffled(count, seed, epochs):
-    """The rows of each epoch in an order of its own, as Keras' `fit` has them."""
-    return (np.random.default_rng([*seed, epoch]).permutation(count) for epoch in range(epochs))
-
-
-def train_cae(images, validation, latent, epochs, batch, seed):
-    """Train a CAE to give back `images`: its weights, loss and validation loss of each epoch.
-
-    images, validation: uint8 (n, 48, 48); validation selects nothing and may be empty.
+    Returns
+    -------
+    dict
+        "w00", "w01", ...: float32, the weights in the order of Keras' `get_weights`. "loss",
+        "validation_loss": float32 (epochs,), mean squared error with white = 1; the second is
+        empty where there are no validation faces.
     """
-    trainer, history = utils.trainer(build_cae, (latent,), CAE_LOSS), []
-    start, orders = utils.initial_weights(trainer.model, seed), shuffled(len(images), seed, epochs)
-    x, held_out = utils.tensorflow().constant(as_input(images)), as_input(validation)
-    for loss, _ in utils.fit(trainer, start, x, x, orders, batch):
-        seen, rows = math.nan, np.arange(len(held_out))
-        if len(rows):
-            seen, _ = utils.in_batches(trainer.measure, held_out, held_out, rows, 64)
-        history.append((loss, seen))
-    loss, validation_loss = np.float32(history).T
-    return {**utils.named(trainer.model.get_weights()), "loss": loss,
-            "validation_loss": validation_loss}
+    images = as_input(train["images"])
+    first = int(len(images) * (1 - validation_share))  # of the validation faces
+    faces, validation = images[:first], images[first:]
+    model = compiled_cae(latent)
+    weights = utils.initial_weights(model, seed)
+    history = fit(model, weights, faces, faces, validation, epochs=epochs, batch=batch, seed=seed)
+    return {**utils.named_weights(model.get_weights()), **history}
 
 
-def train_pair(start, sources, targets, latent, epochs, batch, seed):
-    """Fine-tune the CAE of weights `start` to turn each face of `sources` into that of `targets`,
-    uint8 (n, 48, 48) both; its weights.
+def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs, seed):
+    """Fine-tune the CAE to turn each face of one emotion into each face of another that the same
+    subject posed.
 
-    They are float16: it moves a face by less than a grey level and halves the disk.
+    Parameters
+    ----------
+    train : dict
+        "images": uint8 (n, 48, 48); "emotions", "subjects": str (n,). Faces of subject "" are of
+        nobody known and are not paired.
+    cae : dict
+        What `train_cae` returned: the weights to start from.
+    source, target : str
+        The two emotions.
+    latent, epochs, batch : int
+        As for `train_cae`.
+    most_pairs : int
+        Of more pairs than that, an even selection is trained on.
+    seed : list of int
+        Of the shuffling.
+
+    Returns
+    -------
+    dict
+        "w00", "w01", ...: float16 weights; the rounding moves a face by less than a grey level and
+        halves the disk. "source", "target": str ().
     """
-    trainer = utils.trainer(build_cae, (latent,), CAE_LOSS)
-    x, y, orders = as_input(sources), as_input(targets), shuffled(len(sources), seed, epochs)
-    for _ in utils.fit(trainer, start, x, y, orders, batch):
-        pass
-    return utils.named(weight.astype(np.float16) for weight in trainer.model.get_weights())
+    rows = same_subject_pairs(train["emotions"], train["subjects"], source, target)
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most_pairs)).astype(int)]
+    images = as_input(train["images"])
+    model = compiled_cae(latent)
+    weights = utils.weights_of(cae)
+    fit(model, weights, images[rows[:, 0]], images[rows[:, 1]], epochs=epochs, batch=batch,
+        seed=seed)
+    tuned = utils.named_weights(weight.astype(np.float16) for weight in model.get_weights())
+    return {**tuned, "source": np.array(source), "target": np.array(target)}
 
+
+def same_subject_pairs(emotions, subjects, source, target):
+    """int (n, 2): every pair of rows of one known subject, the first row with emotion `source`,
+    the second with `target`. Subjects differ in takes and may lack an emotion."""
+    known = subjects != ""
+    first = np.flatnonzero(known & (emotions == source))
+    second = np.flatnonzero(known & (emotions == target))
+    a, b = np.nonzero(subjects[first][:, np.newaxis] == subjects[second])
+    return np.stack([first[a], second[b]], axis=1)
+
+
+@functools.cache
+def compiled_cae(latent):
+    """The one CAE of this process for a number of latent dimensions, ready for `fit`.
+
+    Keras traces its training step once; every training after the first uses it again.
+    """
+    model = build_cae(latent)
+    import keras
+
+    # 32 steps per call of the graph: at four faces a step, Python would take its share.
+    model.compile(keras.optimizers.Adam(), "mean_squared_error", steps_per_execution=32)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def fit(model, weights, x, y, validation=(), *, epochs, batch, seed):
+    """Train `model` by Keras' `fit`, from `weights` and a fresh Adam: {"loss", "validation_loss"}.
+
+    x, y: float32 (n, 48, 48, 1); validation: faces to reconstruct. Whatever was trained in this
+    process before, the same arguments give the same weights.
+    """
+    import keras
+
+    model.set_weights(weights)
+    for variable in model.optimizer.variables:  # iterations and moments are 0 before the first step
+        if variable is not model.optimizer.learning_rate:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+    # `fit` shuffles by TensorFlow's generator, which this seeds. It takes 32 bits.
+    keras.utils.set_random_seed(int(np.random.default_rng([*seed, 1]).integers(2**31)))
+    validation_data = (validation, validation) if len(validation) else None
+    logs = model.fit(x, y, batch_size=batch, epochs=epochs, validation_data=validation_data,
+                     validation_batch_size=64, verbose=0).history
+    return {"loss": np.float32(logs["loss"]),
+            "validation_loss": np.float32(logs.get("val_loss", []))}
 
 def emotion_pairs(faces):
-    """{(source, target): int (n, 2)} of every ordered pair of emotions that anybody posed: rows of
-    all pairs of one person's faces, the first with emotion `source`, the second with `target`.
-    People differ in takes and may lack an emotion: what there is counts."""
-    known, pairs = faces.subjects != "", {}
-    for key in itertools.permutations(np.unique(faces.emotions).tolist(), 2):
-        first, second = (np.flatnonzero(known & (faces.emotions == emotion)) for emotion in key)
-        a, b = np.nonzero(faces.subjects[first][:, None] == faces.subjects[second])
-        if len(a):
-            pairs[key] = np.stack([first[a], second[b]], axis=1)
+    """{(source, target): int (n, 2)} of every ordered pair of emotions that any subject showed, as
+    `same_subject_pairs` has them."""
+    pairs = {}
+    for source, target in itertools.permutations(np.unique(faces.emotions).tolist(), 2):
+        rows = same_subject_pairs(faces.emotions, faces.subjects, source, target)
+        if len(rows):
+            pairs[source, target] = rows
     return pairs
 
 
-def pair_plan(pairs, experiment, steps_of_cae):
-    """{key: (rows, epochs)} for `emotion_pairs`.
+# ------------------------------------------------------------------------------------- the splits
+def write_splits(experiment, data_set, options):
+    """run-NN/train.npz and test.npz of every run that lacks one of them.
 
-    Every pair of emotions gets the experiment's epochs, but all together at most four times the
-    steps of the one CAE. A data set with many takes a person has many times more pairs of faces: it
-    gets fewer epochs and, where one is too much, an even selection of the pairs.
+    Where the protocol registers faces, each is moved onto the mean of the run's training faces,
+    which no test face and no label has a part in.
     """
-    most = max(1, int(4 * steps_of_cae / len(pairs))) * experiment.batch
-    plan = {}
-    for key, rows in pairs.items():
-        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]
-        steps = math.ceil(len(rows) / experiment.batch)
-        plan[key] = rows, max(1, min(experiment.pair_epochs, most // experiment.batch // steps))
-    return plan
+    files, rows_of = {}, {}
+    for run in experiment.runs:
+        made_from = {"settings": split_settings(experiment, run), "inputs": {}}
+        pair = [experiment.file(run, kind) for kind in ("train", "test")]
+        if not all(utils.up_to_date(file) and utils.read_made_from(file)["settings"] ==
+                   made_from["settings"] for file in pair):
+            files[run] = {file: {"file": utils.place_of(file), **made_from} for file in pair}
+            rows_of[run] = make_split(data_set.faces, data_set.splits, experiment.settings, run)
+    distinct = list(rows_of)[:1] if experiment.one_split else list(rows_of)
+    no_registration = np.zeros(0, np.float32), np.zeros((len(data_set.splits), 4))
+    registrations = dict.fromkeys(distinct, no_registration)
+    if experiment.settings["align"] == "mean":
+        registrations = register_runs(data_set.wide_crops, {run: rows_of[run] for run in distinct},
+                                      options)
+    for run, (train, test) in rows_of.items():
+        mean, transforms = registrations[distinct[0] if experiment.one_split else run]
+        images = data_set.faces.images.copy()
+        for face in np.flatnonzero(transforms.any(1)):
+            images[face] = warp(data_set.wide_crops[face], transforms[face])
+        faces = data_set.faces._replace(images=images)
+        train_file, test_file = files[run]
+        arrays = {**faces.take(train)._asdict(), "transforms": transforms[train], "mean": mean}
+        utils.save_arrays(train_file, files[run][train_file], arrays)
+        arrays = {**faces.take(test)._asdict(), "transforms": transforms[test]}
+        utils.save_arrays(test_file, files[run][test_file], arrays)
+
+
+def register_runs(wide_crops, rows_of, options):
+    """{run: (mean of its training faces, of at most 1,000; transforms of all faces onto it, float64
+    (faces, 4))}. rows_of: {run: (training rows, test rows)}."""
+    runs, means = list(rows_of), {}
+    calls = [(mean_face, (wide_crops[train[::len(train) // 1000 + 1]],), {})
+             for train, _ in rows_of.values()]
+    for number, mean in utils.run_calls(calls, [1] * len(runs), "mean faces", options):
+        means[runs[number]] = mean
+    chunks = []
+    for run, both in rows_of.items():
+        rows = np.concatenate(both)
+        chunks += [(run, chunk) for chunk in np.array_split(rows, math.ceil(len(rows) / 100))]
+    calls = ((register, (wide_crops[rows], means[run]), {}) for run, rows in chunks)
+    transforms = {run: np.zeros((len(wide_crops), 4)) for run in runs}
+    for number, moves in utils.run_calls(calls, [len(rows) for _, rows in chunks],
+                                         "registering faces", options):
+        run, rows = chunks[number]
+        transforms[run][rows] = moves
+    return {run: (means[run], transforms[run]) for run in runs}
 
 
 # ------------------------------------------------------------------------------------- the stage
-def cae_file(experiment, run, *pair):
-    """run-NN/cae.npz or, for a pair of emotions, run-NN/cae-AN-DI.npz."""
-    labels = (quote(emotion, safe="").replace("-", "%2D") for emotion in pair)
-    return experiment.npz(run, "cae", *labels)
+VALIDATION_SHARE = {"published": 0.25}  # the paper's, the last quarter; elsewhere all faces train
 
 
-def cae_made_from(experiment, run, *pair):
-    before = [cae_file(experiment, run)] if pair else []
-    return utils.digests(experiment.npz(run, "split"), *before)
+def pair_file(experiment, run, source, target):
+    """run-NN/cae-AN-DI.npz"""
+    return experiment.file(run, "cae", source, target)
 
 
 def main():
     options = arguments()
     given = {name: value for name, value in vars(options).items()
              if name in SETTINGS and value is not None}
-    experiment, faces = begin(options.experiment, options.data, options.results, given)
-    pairs = len(experiment.emotions) * (len(experiment.emotions) - 1) * (options.scope != "all")
+    experiment, data_set = create_or_resume(options.experiment, options.data, options.results,
+                                            given)
+    settings, count = experiment.settings, len(experiment.emotions)
+    pairs = count * (count - 1) if options.scope != "all" else 0
     print(f"{experiment}; about {4 + 1.6 * pairs:.0f} MB of CAEs for each")
-    write_splits(experiment, faces, options)
-    seen = training_faces(experiment, faces)
-    draw_faces(experiment, faces, seen(0))
-    if options.scope in ("all", "both"):
-        train_caes(experiment, seen, options)
-    if options.scope in ("pairs", "both"):
-        train_pairs(experiment, seen, options)
-    draw_cae(experiment, seen(0), options)
-    print(f"experiment: {experiment.path}\nnext: python augment.py {experiment.path}")
+    write_splits(experiment, data_set, options)
+    draw_faces(experiment, data_set, options)
+
+    jobs, pair_jobs = [], []
+    share = VALIDATION_SHARE.get(experiment.protocol, 0)
+    same = {"latent": settings["latent"], "batch": settings["batch"]}
+    for run in experiment.runs:
+        train, cae = experiment.file(run, "train"), experiment.file(run, "cae")
+        faces, seed = faces_of(utils.load_arrays(train)), [settings["seed"], run]
+        fitted = int(len(faces.names) * (1 - share))
+        steps = settings["cae_epochs"] * math.ceil(fitted / settings["batch"])
+        jobs.append(Job(cae, train_cae, [train], {
+            "epochs": settings["cae_epochs"], "validation_share": share, "seed": seed,
+            **same}, steps))
+        plan = pair_plan(emotion_pairs(faces), settings, steps)
+        if not plan and options.scope != "all":
+            utils.warn(f"run {run}: no subject is known to show two emotions, so no pair has a CAE")
+        for (source, target), (most_pairs, epochs, steps) in plan.items():
+            pair_jobs.append(Job(pair_file(experiment, run, source, target), train_pair,
+                                 [train, cae], {
+                "source": source, "target": target, "epochs": epochs, "most_pairs": most_pairs,
+                "seed": seed, **same}, steps))
+    if options.scope != "pairs":
+        utils.run_jobs(jobs, "training CAEs", options)
+    if options.scope != "all":
+        utils.require([job.path for job in jobs], f"train_cae.py {experiment.path}")
+        utils.run_jobs(pair_jobs, "training a CAE per emotion pair", options)
+    if all(job.path.exists() for job in jobs):
+        draw_cae(experiment, options)
+    print(f"experiment: {utils.printable(experiment.folder)}\n"
+          f"next: python augment.py {experiment.path}")
 
 
-def cae_faces(experiment, faces):
-    """The images (training, validation) of a run's CAE."""
-    count = len(faces.names)
-    if experiment.protocol == "published":  # as Keras' validation_split=0.25 does: the last quarter
-        count = int(count * 0.75)
-    return faces.images[:count], faces.images[count:]
+def pair_plan(pairs, settings, steps_of_cae):
+    """{(source, target): (most pairs of faces, epochs, steps)} for `emotion_pairs`.
 
-
-def cae_steps(experiment, faces):
-    images, _ = cae_faces(experiment, faces)
-    return experiment.cae_epochs * math.ceil(len(images) / experiment.batch)
-
-
-def train_caes(experiment, seen, options):
-    """run-NN/cae.npz for every run that has none yet."""
-    def task(run):
-        images, validation = cae_faces(experiment, seen(run))
-        return {"images": images, "validation": validation, "latent": experiment.latent,
-                "epochs": experiment.cae_epochs, "batch": experiment.batch,
-                "seed": [experiment.seed, run]}
-
-    def cost(run):
-        return cae_steps(experiment, seen(run))
-
-    wanted = [utils.Artifact(cae_file(experiment, run), cae_made_from(experiment, run), (run,))
-              for run in range(experiment.runs)]
-    utils.make_missing(train_cae, wanted, task, "training CAEs", options, cost,
-                       cae_network(experiment))
-
-
-def cae_network(experiment):
-    return build_cae, (experiment.latent,), CAE_LOSS, experiment.batch
-
-
-def train_pairs(experiment, seen, options):
-    """run-NN/cae-AN-DI.npz for every run and ordered pair of emotions that has none yet."""
-    def task(run, rows, epochs):
-        images = seen(run).images
-        return {"start": utils.load_weights(cae_file(experiment, run)),
-                "sources": images[rows[:, 0]], "targets": images[rows[:, 1]],
-                "latent": experiment.latent, "epochs": epochs, "batch": experiment.batch,
-                "seed": [experiment.seed, run]}
-
-    def cost(run, rows, epochs):
-        return epochs * math.ceil(len(rows) / experiment.batch)
-
-    wanted = []
-    for run in range(experiment.runs):
-        utils.demand({cae_file(experiment, run): cae_made_from(experiment, run)},
-                     f"train_cae.py {experiment.path} --scope both")
-        pairs = emotion_pairs(seen(run))
-        if not pairs:
-            utils.warn(f"run {run}: nobody is known to show two emotions, so no pair has a CAE")
-            continue
-        plan = pair_plan(pairs, experiment, cae_steps(experiment, seen(run)))
-        made_from = cae_made_from(experiment, run, *next(iter(plan)))  # the same for all pairs
-        wanted += [utils.Artifact(cae_file(experiment, run, *key), made_from, (run, rows, epochs))
-                   for key, (rows, epochs) in plan.items()]
-    utils.make_missing(train_pair, wanted, task, "training a CAE per emotion pair", options, cost,
-                       cae_network(experiment))
+    Every pair of emotions gets the experiment's epochs, but all together at most four times the
+    steps of the one CAE. A data set with many takes a subject has many times more pairs of faces:
+    it gets fewer epochs and, where one is too much, fewer pairs.
+    """
+    plan, batch = {}, settings["batch"]
+    for key, rows in pairs.items():
+        most_steps = max(1, int(4 * steps_of_cae / len(pairs)))
+        steps = math.ceil(min(len(rows), most_steps * batch) / batch)
+        epochs = max(1, min(settings["pair_epochs"], most_steps // steps))
+        plan[key] = most_steps * batch, epochs, epochs * steps
+    return plan
 
 
 # ----------------------------------------------------------------------------------- the figures
-def draw_faces(experiment, faces, train):
+def draw_faces(experiment, data_set, options):
     """faces.png: what the networks will see; registration.png: what registration does to it."""
+    arrays = utils.load_arrays(experiment.file(0, "train"))
     emotions = experiment.emotions[:12]
+    labels = utils.figure_labels([EMOTION_NAMES.get(emotion, emotion) for emotion in emotions])
     figure, grid = utils.new_figure(6.3, 0.85 * len(emotions) + 0.4, nrows=len(emotions), ncols=8)
-    for row, emotion in zip(grid, emotions):
-        rows = np.flatnonzero(train.emotions == emotion)
-        row[0].set_ylabel(shown(EMOTION_NAMES.get(emotion, emotion)), fontsize=8)
+    for row, emotion, label in zip(grid, emotions, labels):
+        rows = np.flatnonzero(arrays["emotions"] == emotion)
+        row[0].set_ylabel(label, fontsize=8)
         for k, axes in enumerate(row):
-            utils.show_face(axes, train.images[rows[k * len(rows) // 8]] / 255)
-    experiment.save_figure(figure, "faces.png")
-    if experiment.align == "none":
+            utils.show_face(axes, arrays["images"][rows[k * len(rows) // 8]] / 255)
+    experiment.save_figure(figure, "faces.png", options)
+    if experiment.settings["align"] == "none":
         return
-    rows, _, movements, _ = read_split(experiment, faces, 0)
-    before = faces.images[rows]
-    chosen = np.argsort(-np.abs(movements / SCALES).sum(1), kind="stable")[:7]
+    transforms = arrays["transforms"]
+    row_of = {name: row for row, name in enumerate(data_set.faces.names.tolist())}
+    before = data_set.faces.images[[row_of[name] for name in arrays["names"].tolist()]]
+    chosen = np.argsort(-np.abs(transforms / SCALES).sum(1), kind="stable")[:7]
     figure, grid = utils.new_figure(8, 2.5, nrows=2, ncols=8)
-    for row, images, label in zip(grid, (before, train.images), ("before", "after")):
+    for row, images, label in zip(grid, (before, arrays["images"]), ("before", "after")):
         utils.show_face(row[0], images.mean(0) / 255, "mean")
         row[0].set_ylabel(label)
         for axes, face in zip(row[1:], chosen):
-            x, y, angle, zoom = movements[face]
-            what = f"{x:+.0f}, {y:+.0f} px\n{math.degrees(angle):+.0f}°, {100 * zoom:+.0f} %"
-            utils.show_face(axes, images[face] / 255, what if label == "after" else "")
-    experiment.save_figure(figure, "registration.png")
+            x, y, angle, zoom = transforms[face]
+            moved = f"{x:+.0f}, {y:+.0f} px\n{math.degrees(angle):+.0f}°, {100 * zoom:+.0f} %"
+            utils.show_face(axes, images[face] / 255, moved if label == "after" else "")
+    experiment.save_figure(figure, "registration.png", options)
 
 
-def look(weights, images, chosen, latent):
-    """(latents of all images, what the CAE gives back for the chosen rows)."""
+def draw_cae(experiment, options):
+    """cae-loss.png over all runs; reconstructions.png and latents.png of run 0's training faces."""
+    caes = [utils.load_arrays(experiment.file(run, "cae")) for run in experiment.runs]
+    figure, axes = utils.new_figure(5, 3)
+    for k, (name, label) in enumerate((("loss", "training"), ("validation_loss", "validation"))):
+        values = np.stack([cae[name] for cae in caes])
+        if values.size:
+            epochs, style = np.arange(1, values.shape[1] + 1), {"color": utils.COLOURS[5 * k]}
+            axes.fill_between(epochs, values.min(0), values.max(0), alpha=0.2, lw=0, **style)
+            axes.plot(epochs, values.mean(0), "--" if k else "-", label=label, **style)
+    axes.set(yscale="log", xlabel="epoch", ylabel="mean squared error (white = 1)")
+    axes.legend(title=f"mean and range of {len(caes)}" if len(caes) > 1 else None)
+    experiment.save_figure(figure, "cae-loss.png", options)
+
+    faces = faces_of(utils.load_arrays(experiment.file(0, "train")))
+    images, settings = as_input(faces.images), experiment.settings
+    latents, reconstructions = utils.call_once(encode_and_decode, options, images,
+                                               utils.weights_of(caes[0]), settings["latent"])
+    draw_reconstructions(experiment, faces, images, reconstructions, options)
+    if settings["latent"] > 1:
+        draw_latents(experiment, faces, latents, options)
+
+
+def encode_and_decode(images, weights, latent):
+    """(latents of the images, their reconstructions)."""
     model = build_cae(latent)
     model.set_weights(weights)
     encoder, decoder = model.layers
-    latents = utils.predict(encoder, as_input(images))
-    return latents, utils.predict(decoder, latents[chosen])
+    latents = utils.apply(encoder, images)
+    return latents, utils.apply(decoder, latents)
 
 
-def draw_cae(experiment, train, options):
-    """cae-loss.png over all runs; reconstructions.png and latents.png of run 0's training faces."""
-    files = [cae_file(experiment, run) for run in range(experiment.runs)]
-    histories = np.array([[*utils.load_arrays(file, "loss", "validation_loss")] for file in files])
-    figure, axes = utils.new_figure(5, 3)
-    for k, name in enumerate(("training", "validation")):
-        values, epochs = histories[:, k], np.arange(1, histories.shape[2] + 1)
-        if not np.isnan(values).any():
-            style = {"color": utils.COLOURS[5 * k]}
-            axes.fill_between(epochs, values.min(0), values.max(0), alpha=0.2, lw=0, **style)
-            axes.plot(epochs, values.mean(0), "--" if k else "-", label=name, **style)
-    axes.set(yscale="log", xlabel="epoch", ylabel="mean squared error (white = 1)")
-    axes.legend(title=f"mean and range of {len(files)}" if len(files) > 1 else None)
-    experiment.save_figure(figure, "cae-loss.png")
-
-    fitted, count = len(cae_faces(experiment, train)[0]), len(train.names)
-    groups = {"training": (0, fitted - 1), "validation": (fitted, count - 1)}
-    groups = {name: np.linspace(*ends, 8).astype(int) for name, ends in groups.items()
-              if ends[1] >= ends[0]}
-    chosen = np.concatenate([*groups.values()])
-    task = {"weights": utils.load_weights(files[0]), "images": train.images, "chosen": chosen,
-            "latent": experiment.latent}
-    (_, (latents, again)), = utils.run_tasks(look, [lambda: task], "", options)
+def draw_reconstructions(experiment, faces, images, reconstructions, options):
+    share, count = VALIDATION_SHARE.get(experiment.protocol, 0), len(images)
+    groups = {"training": np.linspace(0, int(count * (1 - share)) - 1, 8).astype(int)}
+    if share:
+        groups["validation"] = np.linspace(int(count * (1 - share)), count - 1, 8).astype(int)
     figure, grid = utils.new_figure(8, 2.3 * len(groups) + 0.2, nrows=2 * len(groups), ncols=8)
-    for k, row in enumerate(chosen):
-        above, below = grid[2 * (k // 8), k % 8], grid[2 * (k // 8) + 1, k % 8]
-        face = as_input(train.images[row])
-        error, who = np.mean((again[k] - face) ** 2), f"{train.subjects[row]} {train.emotions[row]}"
-        utils.show_face(above, face, shown(who))
-        utils.show_face(below, again[k], f"error {error:.4f}")
-    for k, name in enumerate(groups):
-        grid[2 * k, 0].set_ylabel(f"{name}\nface", fontsize=8)
-        grid[2 * k + 1, 0].set_ylabel("given back", fontsize=8)
-    experiment.save_figure(figure, "reconstructions.png")
-    if experiment.latent > 1:
-        draw_latents(experiment, train, latents)
+    for k, (group, rows) in enumerate(groups.items()):
+        grid[2 * k, 0].set_ylabel(f"{group}\nface", fontsize=8)
+        grid[2 * k + 1, 0].set_ylabel("reconstruction", fontsize=8)
+        for row, above, below in zip(rows, grid[2 * k], grid[2 * k + 1]):
+            error = np.mean((reconstructions[row] - images[row]) ** 2)
+            utils.show_face(above, images[row], f"{faces.subjects[row]} {faces.emotions[row]}")
+            utils.show_face(below, reconstructions[row], f"error {error:.4f}")
+    experiment.save_figure(figure, "reconstructions.png", options)
 
 
-def draw_latents(experiment, train, latents):
+def draw_latents(experiment, faces, latents, options):
     from sklearn.decomposition import PCA
 
     pca = PCA(2, random_state=0).fit(latents)
     spots, share = pca.transform(latents), 100 * pca.explained_variance_ratio_
     figure, both = utils.new_figure(9, 3.6, ncols=2)
-    for axes, labels, title in zip(both, (train.emotions, train.subjects), ("emotion", "person")):
+    for axes, labels, title in zip(both, (faces.emotions, faces.subjects), ("emotion", "subject")):
         groups = sorted(set(labels.tolist()))
-        for k, group in enumerate(groups[:20]):
+        for k, (group, label) in enumerate(zip(groups[:20], utils.figure_labels(groups))):
             axes.plot(*spots[labels == group].T, utils.MARKERS[k % 10], color=utils.COLOURS[k % 10],
-                      mfc="none" if k > 9 else None, ms=4, label=shown(group) or "unknown")
+                      mfc="none" if k > 9 else None, ms=4, label=label or "unknown")
         axes.set(title=f"by {title}{', the first 20' if len(groups) > 20 else ''}",
                  xlabel=f"first principal component ({share[0]:.0f} % of the variance)",
                  ylabel=f"second ({share[1]:.0f} %)")
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5),
                     ncols=1 + (len(groups) > 10))
-    experiment.save_figure(figure, "latents.png")
+    experiment.save_figure(figure, "latents.png", options)
 
 
 # --------------------------------------------------------------------------------------- options
 def arguments():
     parser = utils.parser(__doc__)
     add, deciding = parser.add_argument, parser.add_argument_group("what decides the outcome")
-    add("experiment", nargs="?", metavar="EXPERIMENT", help="the folder of one to go on with: only "
+    add("experiment", nargs="?", metavar="EXPERIMENT", help="the folder of one to be resumed: only "
         "--runs may grow and --data may move")
     add("--data", metavar="PATH", help="a folder, a zip or a CSV of faces (default: data/jaffe, "
         "data/jaffe.zip, or the stand-in)")
@@ -324,9 +421,10 @@ def arguments():
         "folder is made (default: results/)")
     add("--scope", choices=("both", "all", "pairs"), default="both", help="all: the CAE over all "
         "training faces; pairs: one per ordered pair of emotions, tuned from it (default: both)")
-
-    for name, how in SETTINGS.items():
-        deciding.add_argument(f"--{name.replace('_', '-')}", **how)
+    for name, setting in SETTINGS.items():
+        kind = {"choices": setting.choices} if setting.choices else {"type": setting.read,
+                                                                     "metavar": "X"}
+        deciding.add_argument(f"--{name.replace('_', '-')}", help=setting.help, **kind)
     return parser.parse_args()
 
 

@@ -1,38 +1,50 @@
 """Stage 3 of 4: train the CNN classifier (LeNet-5) once per arm, without and with synthetic faces.
 
-    python train_classifier.py [EXPERIMENT]                    none, and each method of augment.py
-    python train_classifier.py [EXPERIMENT] --arms translate   none and these
+    python train_classifier.py [EXPERIMENT]                          the protocol's arms
+    python train_classifier.py [EXPERIMENT] --arms translate,linear  none and these
 
-published: the paper's training. Up to 80 epochs in one fixed order, stopped after 5 epochs without
-a lower loss on 25 % of the training set, which is drawn after augmentation, so it holds near-copies
-of training faces. In all other protocols nothing is selected: every arm takes the same number of
-optimiser steps, half of each batch real faces, and keeps the mean of its weights over the second
-half of them.
+An arm is none, a method of augment.py, or one of these with standard augmentation: geometric,
+translate+geometric and so on. longer-translate is none, trained for as many optimiser steps as
+translate took.
+
+published: the paper's training. Up to 80 epochs in one fixed order, stopped once the loss has not
+fallen for 5 epochs on 25 % of the training set, which is drawn after augmentation, so it holds
+near-copies of training faces. In all other protocols nothing is selected: every arm takes the same
+number of optimiser steps, half of each batch real faces, and keeps the mean of its weights over the
+second half of them.
 
 The repeats of a run differ in initialisation; all arms of one start from the same weights. It
 leaves run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds per classifier.
 """
 
+import argparse
 import functools
 import itertools
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import utils
+from augment import METHODS, synthetic_of
+from data.experiment import open_experiment
+from data.faces import SIDE
+from utils import Job, Problem
 
 import numpy as np
 
-import utils
-from augment import arms_of, files_of, method_list, remove_files, synthetic_made_from
-from data.experiment import all_faces, open_experiment, training_faces
-from data.faces import SIDE, as_input
-from utils import Problem, shown
+INPUT = 32  # the side of what LeNet-5 sees
+LOOK = 100  # optimiser steps in one call of the compiled program
 
 
-def build_lenet5(emotions=7):
-    """LeNet-5 as the paper has it: faces (n, 48, 48, 1) to probabilities (n, emotions)."""
+# ----------------------------------------------------------------------------------- the network
+def build_lenet5(emotions=7, side=SIDE):
+    """LeNet-5 as the paper has it: faces (n, side, side, 1) to probabilities (n, emotions)."""
     utils.tensorflow()
     from keras import Sequential, layers
 
     model = Sequential([
-        layers.Input((SIDE, SIDE, 1)),
-        layers.Resizing(32, 32),  # bilinear
+        layers.Input((side, side, 1)),
+        layers.Resizing(INPUT, INPUT),  # bilinear; nothing to do where they have that side
         layers.Conv2D(6, 5, activation="relu"),
         layers.AveragePooling2D(2),
         layers.Conv2D(16, 5, activation="relu"),
@@ -47,180 +59,500 @@ def build_lenet5(emotions=7):
     return model
 
 
+def lenet5(weights, images):
+    """`build_lenet5` as a function: logits (n, emotions) of images (n, 32, 32).
+
+    weights: in the order of Keras' `get_weights`.
+    """
+    tf = utils.tensorflow()
+    kernel1, bias1, kernel2, bias2, kernel3, bias3, dense1, bias4, dense2, bias5 = weights
+    x = images[tf.newaxis]  # channels first: (channels, n, height, width)
+    x = halved(convolution(x, kernel1, bias1))
+    x = halved(convolution(x, kernel2, bias2))
+    x = convolution(x, kernel3, bias3)  # (120, n, 1, 1)
+    x = tf.transpose(x[:, :, 0, 0])
+    x = tf.nn.relu(x @ dense1 + bias4)
+    return x @ dense2 + bias5
+
+
+def convolution(x, kernel, bias):
+    """A 5 x 5 convolution without padding and its ReLU, (channels, n, height, width) to (filters,
+    n, height - 4, width - 4), as one matrix product over 25 shifted copies of x."""
+    tf = utils.tensorflow()
+    channels, n, height, width = x.shape
+    height, width, filters = height - 4, width - 4, kernel.shape[-1]
+    copies = [x[:, :, i:i + height, j:j + width] for i in range(5) for j in range(5)]
+    columns = tf.reshape(tf.stack(copies), (25 * channels, n * height * width))
+    matrix = tf.reshape(kernel, (25 * channels, filters))
+    sums = tf.reshape(tf.matmul(matrix, columns, transpose_a=True), (filters, n, height, width))
+    return tf.nn.relu(sums + tf.reshape(bias, (filters, 1, 1, 1)))
+
+
+def halved(x):
+    """Average pooling: the means of 2 x 2 pixels that do not overlap."""
+    return (x[..., ::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, ::2] + x[..., 1::2, 1::2]) / 4
+
+
 # ---------------------------------------------------------------------------------- the training
-LOSS = "sparse_categorical_crossentropy"
-LOOK = 100  # optimiser steps from one look at the weights to the next, where nothing is selected
+def train_published(train, synthetic=None, *, emotions, epochs, patience, batch, seed,
+                    geometric=False):
+    """Train LeNet-5 as the paper does.
 
+    25 % of all faces are validation, drawn after augmentation. The other ones are gone through in
+    one fixed order each epoch, until the validation loss has not fallen for `patience` epochs. The
+    last weights are kept, not the best.
 
-def train_published(real, made, labels, emotions, settings, seed):
-    """As the paper trains: the weights of the last epoch and the history, as they are saved.
+    Parameters
+    ----------
+    train : dict
+        Real faces: "images" uint8 (m, 48, 48), "emotions" str (m,).
+    synthetic : dict, optional
+        Synthetic faces, which follow the real ones: "images" float32 (k, 48, 48) or
+        (k, 48, 48, 1) in [0, 1], "emotions" str (k,).
+    emotions : list of str
+        All emotions, sorted: output e is the probability of emotions[e].
+    epochs, patience, batch : int
+        At most so many epochs; patience, 0 for never to stop; faces in a batch.
+    seed : list of int
+        Of initial weights and random maps.
+    geometric : bool
+        Whether each face is put under a map of `random_maps` whenever it is trained on.
 
-    real: uint8 (m, 48, 48); made: float32 (n - m, 48, 48, 1); labels: int32 (n,) of both; settings:
-    the experiment's. history: a row for each epoch, columns steps, loss, accuracy, validation loss
-    and accuracy.
+    Returns
+    -------
+    dict
+        "w00" to "w09": float32, the weights in the order of Keras' `get_weights`. "history":
+        float32 (epochs taken, 5): optimiser steps so far, loss and accuracy in training, while the
+        weights changed; validation loss and accuracy.
     """
-    trainer, history = utils.trainer(build_lenet5, (emotions,), LOSS), []
-    images, (train, held_out) = joined(real, made), published_split(labels)
-    start = utils.initial_weights(trainer.model, seed)
-    epochs = [train] * settings["classifier_epochs"]  # not reshuffled, as the paper
-    for found in utils.fit(trainer, start, images, labels, epochs, settings["batch"]):
-        seen = utils.in_batches(trainer.measure, images, labels, held_out, 64)
-        steps = (len(history) + 1) * -(-len(train) // settings["batch"])
-        history.append((steps, *found, *seen))
-        since_best = len(history) - 1 - np.argmin([row[3] for row in history])
-        if settings["patience"] and since_best >= settings["patience"]:
+    faces, (rows, held_out) = published_faces(train, synthetic, emotions, geometric)
+    state, rng = fresh_state(len(emotions), seed), np.random.default_rng([*seed, 2])
+    history = []
+    for _ in range(epochs):
+        state, loss, accuracy = take_steps(state, faces, rows_in_batches(rows, batch), rng)
+        history.append((state.steps, loss, accuracy, *measure(state.weights, held_out)))
+        epochs_since_best = len(history) - 1 - np.argmin([row[3] for row in history])
+        if patience and epochs_since_best >= patience:
             break
-    return {**utils.named(trainer.model.get_weights()), "history": np.float32(history)}
+    return {**utils.named_weights(state.weights), "history": np.float32(history)}
 
 
-def joined(real, made):
-    """Tensor float32 (n, 48, 48, 1): the real faces first, the synthetic ones after."""
-    return utils.tensorflow().concat([as_input(real), made], axis=0)
+def train_longer(train, other, *, emotions, batch, seed):
+    """Train LeNet-5 on real faces alone, for as many optimiser steps as another one took.
 
+    It is trained like `train_published` without synthetic faces, on the same 75 % of the faces, but
+    is not stopped early. The last epoch may be cut short.
 
-def published_split(labels):
-    """Rows (training, validation): 25 % of all, drawn after augmentation as the paper does."""
-    from sklearn.model_selection import train_test_split
+    Parameters
+    ----------
+    train, emotions, batch, seed
+        As for `train_published`.
+    other : dict
+        What `train_published` returned: its "history" says how many steps.
 
-    rows = np.arange(len(labels))
-    return train_test_split(rows, test_size=0.25, random_state=42, stratify=labels)
-
-
-def train_steps(real, made, labels, emotions, settings, seed):
-    """A fixed number of steps: weights and history, like `train_published` without validation.
-
-    Kept are the last weights or the mean of those after every hundred steps of the second half
-    (Izmailov et al. 2018, arXiv 1803.05407), summed as doubles. Accuracy: on the real faces, at
-    most 1,000 of them.
+    Returns
+    -------
+    dict
+        As from `train_published`.
     """
-    trainer, images = utils.trainer(build_lenet5, (emotions,), LOSS), joined(real, made)
-    looks, batch, history = settings["steps"] // LOOK, settings["batch"], []
-    rounds = np.split(mixed_rows(len(real), len(images), settings["steps"], batch, seed), looks)
-    start, few = utils.initial_weights(trainer.model, seed), np.arange(min(len(real), 1000))
-    total = [np.zeros(weight.shape) for weight in start]
-    for loss, _ in utils.fit(trainer, start, images, labels, rounds, batch):
-        _, right = utils.in_batches(trainer.measure, images, labels, few, 64)
-        history.append(((len(history) + 1) * LOOK, loss, right))
-        if 2 * len(history) > looks:
-            total = [one + other for one, other in zip(total, trainer.model.get_weights())]
-    weights = trainer.model.get_weights()
-    if settings["keep"] == "average":
-        weights = [(sums / (looks - looks // 2)).astype(np.float32) for sums in total]
-    return {**utils.named(weights), "history": np.float32(history)}
+    steps = int(other["history"][-1, 0])
+    faces, (rows, held_out) = published_faces(train, None, emotions)
+    state, rng = fresh_state(len(emotions), seed), np.random.default_rng([*seed, 2])
+    batches, history = rows_in_batches(rows, batch), []
+    while state.steps < steps:
+        state, loss, accuracy = take_steps(state, faces, batches[:steps - state.steps], rng)
+        history.append((state.steps, loss, accuracy, *measure(state.weights, held_out)))
+    return {**utils.named_weights(state.weights), "history": np.float32(history)}
+
+
+def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batch, seed):
+    """Train LeNet-5 for a fixed number of optimiser steps; half of each batch are real faces.
+
+    Parameters
+    ----------
+    train, synthetic, emotions, batch, seed, geometric
+        As for `train_published`.
+    steps : int
+        Optimiser steps.
+    keep : {"average", "last"}
+        The weights to keep: the mean of those after every hundred steps (and after the last one)
+        of the second half (Izmailov et al. 2018, arXiv 1803.05407), or the last ones.
+
+    Returns
+    -------
+    dict
+        "w00" to "w09" as from `train_published`. "history": float32 (looks, 3): optimiser steps so
+        far, and the loss and accuracy in the hundred steps before.
+    """
+    faces = training_set(train, synthetic, emotions, geometric)
+    batches = mixed_rows(len(train["images"]), faces.count, steps, batch, seed)
+    state, rng = fresh_state(len(emotions), seed), np.random.default_rng([*seed, 2])
+    history, kept = [], []
+    for first in range(0, steps, LOOK):
+        state, loss, accuracy = take_steps(state, faces, batches[first:first + LOOK], rng)
+        history.append((state.steps, loss, accuracy))
+        if keep == "last":
+            kept = [state.weights]
+        elif 2 * state.steps > steps:
+            kept.append(state.weights)
+    weights = [np.mean(looks, axis=0, dtype=float).astype(np.float32) for looks in zip(*kept)]
+    return {**utils.named_weights(weights), "history": np.float32(history)}
 
 
 def mixed_rows(real, total, steps, batch, seed):
-    """int (steps * batch,): batches of which every second face is one of the first `real` rows, the
+    """int32 (steps, batch): batches of which every second face is one of the first `real` rows, the
     others, if there are any, of the rows up to `total`. Each are gone through in an order drawn
     anew every time round."""
-    rng, rows = np.random.default_rng([*seed, 1]), np.empty(steps * batch, int)
-    parts = [part for part in np.split(np.arange(total), [real]) if len(part)]
+    rng, rows = np.random.default_rng([*seed, 1]), np.empty(steps * batch, np.int32)
+    parts = [part for part in (np.arange(real), np.arange(real, total)) if len(part)]
     for first, part in enumerate(parts):
-        places = rows[first::len(parts)]  # a view: what is written to it is in rows
-        rounds = [rng.permutation(part) for _ in range(-(-len(places) // len(part)))]
-        places[:] = np.concatenate(rounds)[:len(places)]
-    return rows
+        places = range(first, steps * batch, len(parts))
+        rounds = [rng.permutation(part) for _ in range(len(places) // len(part) + 1)]
+        rows[places] = np.concatenate(rounds)[:len(places)]
+    return rows.reshape(steps, batch)
 
 
-def training_set(experiment, run, arm, faces):
-    """(real uint8 (m, 48, 48), synthetic float32 (n - m, 48, 48, 1), labels of both as numbers of
-    experiment.emotions int32 (n,)).
+def rows_in_batches(rows, batch):
+    """int32 (steps, batch): the rows in their order; -1 fills up the last, shorter batch."""
+    missing = -len(rows) % batch
+    return np.pad(rows, (0, missing), constant_values=-1).astype(np.int32).reshape(-1, batch)
 
-    Raises `Problem` if a synthetic face was made from one that is no training face of the run.
+
+# ------------------------------------------------------------------------------------- the faces
+class TrainingSet(NamedTuple):
+    """Faces to train on, in tensors of one size for sets of many sizes: XLA compiles a program
+    for every size."""
+
+    images: object  # float32 (at least count, 32, 32), or (..., 48, 48) for random maps
+    labels: object  # int32 (at least count,)
+    count: int
+    geometric: bool
+
+
+def training_set(train, synthetic, emotions, geometric=False):
+    """The `TrainingSet` of a training set, the real ones first."""
+    images, labels = images_and_labels(train, synthetic, emotions)
+    tf, count = utils.tensorflow(), len(images)
+    if not geometric:  # resized once, not in each step
+        images = tf.image.resize(images[..., np.newaxis], (INPUT, INPUT)).numpy()[..., 0]
+    missing = -count % 4096
+    images = tf.constant(np.pad(images, ((0, missing), (0, 0), (0, 0))))
+    labels = tf.constant(np.pad(labels, (0, missing)))
+    return TrainingSet(images, labels, count, geometric)
+
+
+def images_and_labels(train, synthetic, emotions):
+    """float32 (n, 48, 48) in [0, 1], int32 (n,): the real faces first, the synthetic ones after."""
+    images, labels = train["images"] / np.float32(255), train["emotions"]
+    if synthetic is not None:
+        images = np.concatenate([images, synthetic["images"].reshape(-1, SIDE, SIDE)])
+        labels = np.concatenate([labels, synthetic["emotions"]])
+    unknown = set(labels.tolist()) - set(emotions)
+    if unknown:
+        raise Problem(f"a face of emotion {min(unknown)}, which the experiment does not have; "
+                      f"restore its files, or begin another one")
+    return images, np.searchsorted(emotions, labels).astype(np.int32)
+
+
+def published_faces(train, synthetic, emotions, geometric=False):
+    """`TrainingSet`, the rows to train on, and (images, labels) of the 25 % that validate."""
+    from sklearn.model_selection import train_test_split
+
+    images, labels = images_and_labels(train, synthetic, emotions)
+    rows, held_out = train_test_split(np.arange(len(labels)), test_size=0.25, random_state=42,
+                                      stratify=labels)
+    faces = training_set(train, synthetic, emotions, geometric)
+    return faces, (rows, (images[held_out, ..., np.newaxis], labels[held_out]))
+
+
+def random_maps(count, rng):
+    """float32 (count, 2, 3): affine maps that flip a face left to right (or not), turn it by up to
+    7 degrees and zoom it by up to 6 % about its middle, and shift it by up to 5 % of its side.
+
+    map @ (i, j, 1) is the place (row, column) in the face of 48 x 48 pixels at which pixel (i, j)
+    of LeNet-5's 32 x 32 is sampled.
     """
-    made, emotions = np.empty((0, SIDE, SIDE, 1), np.float32), faces.emotions
-    if arm != "none":
-        path = experiment.npz(run, "synthetic", arm)
-        made, of, parents, names = utils.load_arrays(path, "images", "emotions", "parents", "names")
-        with utils.reading(path):
-            strangers = set(names[np.unique(parents)].tolist()) - set(faces.names.tolist())
-        if strangers:
-            raise Problem(f"{shown(path)}: made from {shown(min(strangers))}, which is no training "
-                          f"face of this run; remove it and run augment.py again")
-        emotions = np.concatenate([emotions, of])
-    return faces.images, made, np.searchsorted(experiment.emotions, emotions).astype(np.int32)
+    flips = np.where(rng.random(count) < 0.5, -1, 1)
+    shifts = rng.uniform(-0.05, 0.05, (count, 2)) * SIDE
+    turns, zooms = np.radians(rng.uniform(-7, 7, count)), 1 + rng.uniform(-0.06, 0.06, count)
+    return affine_maps(flips, shifts, turns, zooms)
+
+
+def affine_maps(flips, shifts, turns, zooms):
+    """`random_maps` of given flips (-1 or 1), shifts (n, 2) in pixels of 48, turns in radians."""
+    rotations = np.array([[np.cos(turns), np.sin(turns)], [-np.sin(turns), np.cos(turns)]])
+    back = np.moveaxis(rotations / zooms, -1, 0)  # from a place in the new face to the old one
+    back[:, 1] *= flips[:, np.newaxis]
+    # Pixel i of 32 has its middle where pixel 1.5 i + 0.25 of 48 has it: that is `Resizing`.
+    scale, middle = SIDE / INPUT, (SIDE - 1) / 2
+    corner = (scale - 1) / 2 - middle - shifts
+    offsets = middle + np.einsum("nij,nj->ni", back, corner)
+    return np.concatenate([scale * back, offsets[..., np.newaxis]], axis=2).astype(np.float32)
+
+
+def sampled(images, rows, maps):
+    """float32 (n, 32, 32): images[rows] under the maps of `random_maps`, bilinear; beyond the edge
+    its pixels are repeated."""
+    tf = utils.tensorflow()
+    i, j = np.indices((INPUT, INPUT)).reshape(2, -1)
+    grid = np.stack([i, j, np.ones_like(i)]).astype(np.float32)  # (3, 32 * 32)
+    places = tf.clip_by_value(maps @ grid, 0, SIDE - 1)  # (n, 2, 32 * 32)
+    low = tf.minimum(tf.cast(places, tf.int32), SIDE - 2)
+    above, left = tf.unstack(places - tf.cast(low, tf.float32), axis=1)
+    first = (rows[:, tf.newaxis] * SIDE + low[:, 0]) * SIDE + low[:, 1]  # in the flat images
+    pixels = tf.reshape(images, [-1])
+    upper = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
+    first += SIDE
+    lower = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
+    return tf.reshape(upper * (1 - above) + lower * above, (-1, INPUT, INPUT))
+
+
+# ------------------------------------------------------------------------------------- the steps
+class State(NamedTuple):
+    """All that changes in a training."""
+
+    weights: list
+    means: list  # Adam's, of the gradients
+    squares: list  # and of their squares
+    steps: int
+
+
+def fresh_state(emotions, seed):
+    weights = utils.initial_weights(plain_model(emotions), seed)
+    return State(weights, [np.zeros_like(weight) for weight in weights],
+                 [np.zeros_like(weight) for weight in weights], 0)
+
+
+def take_steps(state, faces, batches, rng):
+    """Take an optimiser step for each batch: the new `State`, mean loss and accuracy.
+
+    batches: int32 (steps, batch), rows of faces, -1 for none. rng: of the random maps.
+    """
+    tf = utils.tensorflow()
+    steps, batch = batches.shape
+    program, loss, right = compiled_steps(), 0.0, 0.0
+    for first in range(0, steps, LOOK):
+        rows = batches[first:first + LOOK]
+        count = len(rows)
+        rows = np.pad(rows, ((0, LOOK - count), (0, 0)))
+        maps = None
+        if faces.geometric:
+            maps = random_maps(LOOK * batch, rng).reshape(LOOK, batch, 2, 3)
+        *changed, more_loss, more_right = program(
+            *state[:3], tf.constant(state.steps), faces.images, faces.labels, rows, maps,
+            tf.constant(count))
+        state = State(*changed, state.steps + count)
+        loss, right = loss + float(more_loss), right + float(more_right)
+    seen = np.count_nonzero(batches >= 0)
+    return state, loss / seen, right / seen
+
+
+@functools.cache
+def compiled_steps():
+    """The XLA program of `take_steps`; without XLA, where it is not to be had, a plain graph."""
+    tf = utils.tensorflow()
+
+    @tf.function(jit_compile=True)
+    def program(weights, means, squares, steps, images, labels, batches, maps, count):
+        def step(number, weights, means, squares, loss, right):
+            real = tf.cast(batches[number] >= 0, tf.float32)
+            rows = tf.maximum(batches[number], 0)
+            if maps is None:
+                inputs = tf.gather(images, rows)
+            else:
+                inputs = sampled(images, rows, maps[number])
+            targets = tf.gather(labels, rows)
+            with tf.GradientTape() as tape:
+                tape.watch(weights)
+                logits = lenet5(weights, inputs)
+                losses = real * tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+                mean = tf.reduce_sum(losses) / tf.reduce_sum(real)
+            gradients = tape.gradient(mean, weights)
+            updated = adam(weights, means, squares, gradients, steps + number + 1)
+            hits = real * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
+            return (number + 1, *updated, loss + tf.reduce_sum(losses),
+                    right + tf.reduce_sum(hits))
+
+        start = (0, weights, means, squares, 0.0, 0.0)
+        return tf.while_loop(lambda number, *_: number < count, step, start)[1:]
+
+    return program
+
+
+def adam(weights, means, squares, gradients, step):
+    """The step number `step`, from 1, of Adam (Kingma and Ba 2015) with Keras' defaults."""
+    tf = utils.tensorflow()
+    step = tf.cast(step, tf.float32)
+    rate = 0.001 * tf.sqrt(1 - 0.999 ** step) / (1 - 0.9 ** step)
+    means = [m + 0.1 * (g - m) for m, g in zip(means, gradients)]
+    squares = [s + 0.001 * (g * g - s) for s, g in zip(squares, gradients)]
+    weights = [w - rate * m / (tf.sqrt(s) + 1e-7) for w, m, s in zip(weights, means, squares)]
+    return weights, means, squares
+
+
+@functools.cache
+def plain_model(emotions):
+    return build_lenet5(emotions)
+
+
+def measure(weights, faces):
+    """(mean cross-entropy in nats, accuracy) on faces, a pair (images, labels)."""
+    from keras.losses import sparse_categorical_crossentropy
+
+    images, labels = faces
+    model = plain_model(len(weights[-1]))
+    model.set_weights(weights)
+    loss = right = 0.0
+    for first in range(0, len(images), 512):  # so many at a time, for memory's sake
+        targets = labels[first:first + 512]
+        probabilities = model(images[first:first + 512])
+        # Of the network's own output: Keras finds the logits behind it.
+        loss += float(np.sum(sparse_categorical_crossentropy(targets, probabilities)))
+        right += np.count_nonzero(np.argmax(probabilities, axis=1) == targets)
+    return loss / len(images), right / len(images)
+
+# ------------------------------------------------------------------------------------------- arms
+class Arm(NamedTuple):
+    """What a classifier is trained on, as its name says."""
+
+    method: str  # of the synthetic faces; "" for none
+    geometric: bool  # whether each face is moved anew whenever it is drawn for a batch
+    as_long_as: str  # the arm whose number of steps it takes, or ""
+
+
+def read_arm(name):
+    """The `Arm` of a name such as none, translate, translate+geometric or longer-translate.
+
+    Raises ValueError for any other name.
+    """
+    longer, plain = name.startswith("longer-"), name.removeprefix("longer-")
+    method = plain.removesuffix("+geometric")
+    if method in METHODS and not (longer and method != plain):
+        return Arm("" if longer else method, method != plain, plain if longer else "")
+    if name in ("none", "geometric"):
+        return Arm("", name == "geometric", "")
+    raise ValueError(f"no arm '{name}'; there are none, {', '.join(METHODS)}, longer-translate and "
+                     f"so on, geometric, translate+geometric and so on")
+
+
+def default_arms(experiment):
+    """The arms for the synthetic faces that are there."""
+    methods = list(synthetic_of(experiment, 0))
+    if experiment.protocol == "published":
+        return [*(["longer-translate"] if "translate" in methods else []), *methods]
+    return ["geometric", *methods, *(f"{method}+geometric" for method in methods)]
+
+
+def classifier_file(experiment, run, arm, repeat):
+    return experiment.file(run, "classifier", arm, repeat)
+
+
+def trained_arms(experiment):
+    """The arms of which the first run has a classifier, in the order of a report: none first, then
+    each method behind what it is measured against."""
+    names = ["none", "geometric"]
+    for method in METHODS:
+        names += [f"longer-{method}", method, f"{method}+geometric"]
+    return [name for name in names if classifier_file(experiment, 0, name, 0).exists()]
 
 
 # ------------------------------------------------------------------------------------- the stage
-def classifier_made_from(experiment, run, arm):
-    synthetic = [] if arm == "none" else [experiment.npz(run, "synthetic", arm)]
-    return utils.digests(experiment.npz(run, "split"), *synthetic)
-
-
-def check_synthetic(experiment, seen, arms):
-    """Raise `Problem` unless every run has the synthetic faces of all arms, made from its CAEs."""
-    needed = {arm: {} for arm in arms if arm != "none"}
-    for run in range(experiment.runs):
-        for arm, files in needed.items():
-            files[experiment.npz(run, "synthetic", arm)] = synthetic_made_from(
-                experiment, run, arm, seen(run))
-    for arm, files in needed.items():
-        utils.demand(files, f"augment.py {experiment.path} --methods {arm}")
-
-
-def check_classifiers(experiment, seen, arms):
-    """`check_synthetic`, and likewise that every run has all classifiers of all arms."""
-    check_synthetic(experiment, seen, arms)
-    utils.demand({experiment.npz(run, "classifier", arm, repeat):
-                  classifier_made_from(experiment, run, arm) for arm in arms
-                  for run in range(experiment.runs) for repeat in range(experiment.repeats)},
-                 f"train_classifier.py {experiment.path}")
-
-
 def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
-    wanted = options.arms or arms_of(experiment, "synthetic")
-    if not wanted:
-        raise Problem(f"{experiment.path}: no synthetic faces yet; run augment.py "
+    if not options.arms and not synthetic_of(experiment, 0):
+        raise Problem(f"{experiment.folder}: no synthetic faces yet; run augment.py "
                       f"{experiment.path} first, or give --arms none")
-    arms = dict.fromkeys(["none", *wanted, *options.redo])
-    seen = training_faces(experiment, all_faces(experiment))
-    check_synthetic(experiment, seen, arms)
-    train(experiment, seen, arms, options)
-    draw(experiment)
+    names = ["none", *(options.arms or default_arms(experiment)), *options.redo]
+    arms = {name: read_arm(name) for name in names}
+    for arm in list(arms.values()):
+        if arm.as_long_as:
+            arms.setdefault(arm.as_long_as, read_arm(arm.as_long_as))
+    if experiment.protocol != "published" and any(arm.as_long_as for arm in arms.values()):
+        raise Problem(f"--arms longer-...: all arms take the same number of steps in the protocol "
+                      f"{experiment.protocol}; leave it out")
+    jobs, longer_jobs = [], []
+    for run, (name, arm) in itertools.product(experiment.runs, arms.items()):
+        inputs = [experiment.file(run, "train")]
+        if arm.method:
+            inputs.append(experiment.file(run, "synthetic", arm.method))
+            utils.require(inputs[1:], f"augment.py {experiment.path} --methods {arm.method}")
+            check_parents(*inputs)
+        for repeat in range(experiment.settings["repeats"]):
+            file = classifier_file(experiment, run, name, repeat)
+            settings = {"emotions": experiment.emotions, "batch": experiment.settings["batch"],
+                        "seed": [experiment.settings["seed"], run, repeat]}
+            if arm.as_long_as:
+                other = classifier_file(experiment, run, arm.as_long_as, repeat)
+                longer_jobs.append(Job(file, train_longer, [*inputs, other], settings))
+                continue
+            settings["geometric"] = arm.geometric
+            if experiment.protocol == "published":
+                settings |= {"epochs": experiment.settings["classifier_epochs"],
+                             "patience": experiment.settings["patience"]}
+                jobs.append(Job(file, train_published, inputs, settings, faces_in(inputs)))
+            else:
+                settings |= {"steps": experiment.settings["steps"],
+                             "keep": experiment.settings["keep"]}
+                jobs.append(Job(file, train_steps, inputs, settings))
+    for wanted, label in ((jobs, "training classifiers"),
+                          (longer_jobs, "training as long without synthetic faces")):
+        redo = [job for job in wanted
+                if job.path.stem.removeprefix("classifier-").rpartition("-")[0] in options.redo]
+        utils.run_jobs(wanted, label, options, redo)
+    draw(experiment, options)
+    if options.keras:
+        export(experiment, arms)
     print(f"next: python evaluate.py {experiment.path}")
 
 
-def train(experiment, seen, arms, options):
-    """run-NN/classifier-<arm>-<repeat>.npz for every run, arm and repeat that has none yet."""
-    def task(run, arm, repeat):
-        real, made, labels = training_set(experiment, run, arm, seen(run))
-        return {"real": real, "made": made, "labels": labels, "settings": experiment.settings,
-                "emotions": len(experiment.emotions), "seed": [experiment.seed, run, repeat]}
-
-    @functools.cache
-    def steps(run, arm):
-        faces = len(training_set(experiment, run, arm, seen(run))[2])
-        # An arm that trains by epochs stops before its last one, at about the 30th on JAFFE.
-        epochs = 0.75 * min(experiment.classifier_epochs, 30)
-        return experiment.steps or epochs * faces / experiment.batch
-
-    def cost(run, arm, repeat):
-        return steps(run, arm)
-
-    wanted = []
-    for run, arm in itertools.product(range(experiment.runs), arms):
-        made_from = classifier_made_from(experiment, run, arm)
-        wanted += [utils.Artifact(experiment.npz(run, "classifier", arm, repeat), made_from,
-                                  (run, arm, repeat)) for repeat in range(experiment.repeats)]
-    remove_files(experiment, "classifier", options.redo)
-    network = build_lenet5, (len(experiment.emotions),), LOSS, experiment.batch
-    function = train_published if experiment.protocol == "published" else train_steps
-    utils.make_missing(function, wanted, task, "training classifiers", options, cost, network)
+def export(experiment, arms):
+    """Write run-00/classifier-<arm>-0.keras of each arm: faces (n, 48, 48, 1) in [0, 1] to
+    probabilities of the experiment's emotions, in their order."""
+    model = plain_model(len(experiment.emotions))
+    for name in arms:
+        file = classifier_file(experiment, 0, name, 0)
+        model.set_weights(utils.weights_of(utils.load_arrays(file)))
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(Path(folder) / "classifier.keras")
+            utils.write_file(file.with_suffix(".keras"),
+                             (Path(folder) / "classifier.keras").read_bytes())
+        print(f"{utils.printable(file.with_suffix('.keras'))}: {', '.join(experiment.emotions)}")
 
 
-def draw(experiment):
+@functools.cache
+def check_parents(train, synthetic):
+    """Raise `Problem` if synthetic faces were made from a face that is no training face of the run.
+    """
+    arrays, known = utils.load_arrays(synthetic), utils.load_arrays(train)["names"].tolist()
+    strangers = set(arrays["names"][np.unique(arrays["parents"])].tolist()) - set(known)
+    if strangers:
+        raise Problem(f"{synthetic}: made from {min(strangers)}, which is no training face of this "
+                      f"run; remove it and run augment.py again")
+
+
+@functools.cache
+def number_of_faces(path):
+    return len(utils.load_arrays(path)["images"])
+
+
+def faces_in(paths):
+    """How many faces an arm trains on, which is what its epochs take time for."""
+    return sum(map(number_of_faces, paths))
+
+
+def draw(experiment, options):
     """learning-curves.png: loss and accuracy against optimiser steps; of runs of one length their
     mean and a band from the 10th to the 90th percentile."""
     published = experiment.protocol == "published"
     figure, both = utils.new_figure(9, 3.4, ncols=2)
-    for k, arm in enumerate(arms_of(experiment, "classifier")):
+    for k, arm in enumerate(trained_arms(experiment)):
         style = {"color": utils.COLOURS[k % 10], "lw": 1.2, "ls": "-" if k < 10 else "--"}
         marked = {"marker": utils.MARKERS[k % 10], "ms": 4, "label": arm, **style,
                   "mfc": None if k < 10 else "white"}
-        histories = [utils.load_arrays(path, "history")
-                     for path in files_of(experiment, "classifier", arm)]
+        files = [classifier_file(experiment, run, arm, repeat) for run in experiment.runs
+                 for repeat in range(experiment.settings["repeats"])]
+        histories = [utils.load_arrays(file)["history"] for file in files if file.exists()]
         for axes, column, scale in zip(both, (3, 4) if published else (1, 2), (1, 100)):
             if published:  # its runs stop at different epochs
                 for history in histories:
@@ -233,23 +565,36 @@ def draw(experiment):
                 axes.fill_between(steps, *np.percentile(values, [10, 90], axis=0), alpha=0.15,
                                   color=style["color"], lw=0)
                 axes.plot(steps, values.mean(0), markevery=max(1, len(steps) // 8), **marked)
-    what = "validation" if published else "training"
-    both[0].set(ylabel=f"{what} loss, nats", xlabel="optimiser steps", ylim=(0, None))
-    both[1].set(ylabel=f"{what} accuracy, %", xlabel="optimiser steps", ylim=(0, 102))
+    kind = "validation" if published else "training"
+    both[0].set(ylabel=f"{kind} loss, nats", xlabel="optimiser steps", ylim=(0, None))
+    both[1].set(ylabel=f"{kind} accuracy, %", xlabel="optimiser steps", ylim=(0, 102))
     both[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    experiment.save_figure(figure, "learning-curves.png")
+    experiment.save_figure(figure, "learning-curves.png", options)
 
 
 # --------------------------------------------------------------------------------------- options
+def arm_list(text):
+    """argparse type: names of arms."""
+    names = text.split(",")
+    try:
+        for name in names:
+            read_arm(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return names
+
+
 def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
-    which = functools.partial(method_list, "none")
-    parser.add_argument("--arms", type=which, default=[], metavar="X,Y", help="which, separated by "
-                        "commas (default: one for each method that augment.py ran); none is always "
-                        "trained, since every gain is a gain over it")
-    parser.add_argument("--redo", type=which, default=[], metavar="X,Y", help="remove these arms' "
-                        "classifiers in all runs and train them anew")
+    parser.add_argument("--arms", type=arm_list, default=[], metavar="X,Y", help="which, separated "
+                        "by commas (default: one for each method that augment.py ran, and "
+                        "longer-translate in the protocol published, each also with geometric in "
+                        "the others); none is always trained, since every gain is a gain over it")
+    parser.add_argument("--redo", type=arm_list, default=[], metavar="X,Y", help="train the "
+                        "classifiers of these arms anew in all runs")
+    parser.add_argument("--keras", action="store_true", help="leave the first classifier of each "
+                        "arm as run-00/classifier-<arm>-0.keras too")
     return parser.parse_args()
 
 

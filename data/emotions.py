@@ -4,9 +4,9 @@ import collections
 import re
 import unicodedata
 
-import numpy as np
-
 from utils import Problem, listed
+
+import numpy as np
 
 EMOTION_NAMES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral",
                  "SA": "sadness", "SU": "surprise"}  # JAFFE's codes

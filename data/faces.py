@@ -11,16 +11,17 @@ import warnings
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-
 import utils
 from data import standin
 from data.emotions import EMOTION_NAMES as EMOTION_NAMES  # for those who draw and report
 from data.emotions import unified
+from data.files import Entry, file_at
 from data.layouts import matched, read_layout
 from data.leaks import leak_notes
 from utils import Problem, listed
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SIDE = 48  # pixels; the paper's face size
 MARGIN = 0.3  # of a box's side, around it: what registration may look at
@@ -122,6 +123,37 @@ def load_faces(path, crop="", subject="", emotion="", labels=""):
         stem += "-faces"
     name = "standin" if drawn else "JAFFE" if jaffe else stem
     return DataSet(faces, wide_crops, splits, name, crop, notes)
+
+
+def load_photo(path, crop):
+    """(uint8 (48, 48), `WideCrop`) of one image file, framed as `load_faces` frames."""
+    file = file_at(path)
+    images, wide_crops, _, _ = read_images(
+        [Entry(file.name, "", "", "", (), file.read, file.place)], crop)
+    return images[0], wide_crops[0]
+
+
+def with_test_set(data_set, other):
+    """A `DataSet` whose faces all train and those of another data set all test, as subjects of
+    their own. Test faces of an emotion that no training face shows are left out."""
+    known = np.isin(other.faces.emotions, data_set.faces.emotions)
+    if not known.any():
+        raise Problem(f"{other.name}: has none of the emotions of {data_set.name}; rename them "
+                      f"with --labels")
+    notes = [*data_set.notes, *other.notes]
+    if not known.all():
+        left_out = sorted(set(other.faces.emotions[~known].tolist()))
+        notes.append(f"{(~known).sum()} test faces are left out, whose emotions no training face "
+                     f"shows: {listed(left_out, 8)}")
+    test = other.faces.take(known)
+    test = test._replace(
+        names=np.array([f"test of {other.name}/{name}" for name in test.names.tolist()]),
+        subjects=np.array([subject and f"{subject} of {other.name}"
+                           for subject in test.subjects.tolist()]))
+    faces = Faces(*(np.concatenate(arrays) for arrays in zip(data_set.faces, test)))
+    splits = np.repeat(["train", "test"], [len(data_set.splits), len(test.names)])
+    return data_set._replace(faces=faces, splits=splits, notes=notes, wide_crops=np.concatenate(
+        [data_set.wide_crops, other.wide_crops[known]]))
 
 
 def fingerprint(data_set):

@@ -7,9 +7,9 @@ import collections
 import re
 from pathlib import PurePosixPath
 
-import numpy as np
-
 from utils import listed
+
+import numpy as np
 
 TWIN = 1.5  # grey levels, mean over pixels, by which recompressed faces differ at most
 SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))  # rows, columns; a twin has the opposite ones

@@ -7,13 +7,13 @@ import itertools
 import math
 import re
 
-import numpy as np
-from PIL import Image
-
 import utils
 from data import labelfiles
 from data.files import Entry
 from utils import Problem, listed
+
+import numpy as np
+from PIL import Image
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val",

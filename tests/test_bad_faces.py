@@ -8,16 +8,16 @@ import struct
 import zlib
 from pathlib import Path
 
+from data import faces as data
+from data import files
+from utils import Problem
+
 import numpy as np
 import pytest
 from conftest import draw_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-from data import faces as data
-from data import files
-from utils import Problem
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,14 +7,14 @@ import re
 import shlex
 from pathlib import Path
 
+import utils
+from data import experiment
+
 import numpy as np
 import pytest
 from conftest import ROOT, contents, draw_tiny, one_line, printable, shell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-import utils
-from data import experiment
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])

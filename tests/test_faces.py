@@ -5,14 +5,14 @@ import io
 import shutil
 import zipfile
 
+from data import faces as data
+from data import registration, standin, tables
+from data.files import Entry
+
 import numpy as np
 import pytest
 from conftest import REAL_FACES, draw_tiny
 from PIL import Image
-
-from data import faces as data
-from data import registration, standin, tables
-from data.files import Entry
 
 GREYS = (np.add.outer(np.arange(256), np.arange(256)) // 2).astype(np.uint8)
 GREY = Image.fromarray(GREYS)

@@ -17,10 +17,10 @@ import sys
 import time
 from pathlib import Path
 
+import utils
+
 import pytest
 from conftest import PUBLISHED, STAGES, TINY, contents, draw_tiny, start, wait_until
-
-import utils
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

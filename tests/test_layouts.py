@@ -10,13 +10,13 @@ import shutil
 import unicodedata
 import zipfile
 
-import numpy as np
-import pytest
-from PIL import Image
-
 from data import emotions, files, layouts, leaks
 from data.faces import fingerprint, load_faces
 from utils import Problem
+
+import numpy as np
+import pytest
+from PIL import Image
 
 SUBJECTS, EMOTIONS, TAKES = (1, 2, 3), ("angry", "happy", "sad"), 2
 NUMBER = len(SUBJECTS) * len(EMOTIONS) * TAKES

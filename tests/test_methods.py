@@ -2,15 +2,15 @@
 
 import re
 
-import numpy as np
-import pytest
-from conftest import ROOT
-
 import augment
 from data import experiment
 from data import faces as data
 from train_cae import emotion_pairs, pair_plan
 from train_classifier import published_split
+
+import numpy as np
+import pytest
+from conftest import ROOT
 
 EMOTIONS = ("AN", "HA", "SU")
 

@@ -6,14 +6,14 @@ import os
 import re
 import shutil
 
+import augment
+import utils
+from data import faces as data
+
 import numpy as np
 import pytest
 from conftest import PUBLISHED, STAGES, TINY, changing, contents, draw_tiny, sequence, shell, start
 from test_faces import LONG, layouts, write_fer2013
-
-import augment
-import utils
-from data import faces as data
 
 
 def metrics_of(folder):

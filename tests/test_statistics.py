@@ -2,12 +2,12 @@
 
 import re
 
+import evaluate
+
 import numpy as np
 import pytest
 from conftest import ROOT
 from scipy import stats
-
-import evaluate
 
 
 def test_t_interval_by_hand():

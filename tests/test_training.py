@@ -1,14 +1,14 @@
 """The training loop against Keras' own, value by value; the paper's networks; what is kept."""
 
-import numpy as np
-import pytest
-from conftest import shell
-
 import augment
 import train_cae
 import train_classifier
 import utils
 from data import faces as data
+
+import numpy as np
+import pytest
+from conftest import shell
 
 LENET = (train_classifier.build_lenet5, (7,), train_classifier.LOSS)
 

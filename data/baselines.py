@@ -1,0 +1,220 @@
+"""What the faces tell without a network: cheap baselines, how near test faces are to training
+faces, how new synthetic faces are."""
+
+import numpy as np
+
+
+# ----------------------------------------------------------------------------- distances of faces
+def pixels(images):
+    """Faces (n, 48, 48), uint8 or float from 0 to 1, as float64 (n, 2304) from 0 to 1."""
+    flat = images.reshape(len(images), -1)
+    return flat / 255 if images.dtype == np.uint8 else flat.astype(np.float64)
+
+
+def nearest(images, others):
+    """The nearest of the other faces to each face.
+
+    Parameters
+    ----------
+    images, others : (n, 48, 48) and (m, 48, 48), uint8 or float from 0 to 1; m > 0
+
+    Returns
+    -------
+    rows : int (n,), numbers of the other faces
+    distances : float (n,), mean squared differences of the pixels (white = 1)
+    """
+    rows, distances = [np.zeros(0, int)], [np.zeros(0)]
+    for first in range(0, len(images), 256):
+        each = mean_squares(images[first:first + 256], others)
+        rows.append(each.argmin(1))
+        distances.append(each.min(1))
+    return np.concatenate(rows), np.concatenate(distances)
+
+
+def mean_squares(images, others):
+    """Mean squared differences of the pixels (white = 1) of all pairs of faces: float (n, m)."""
+    a, b = pixels(images), pixels(others)
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.maximum(squares, 0) / a.shape[1]
+
+
+# ------------------------------------------------------------------------------- cheap baselines
+# Each takes training faces uint8 (n, 48, 48), their emotions str (n,) and test faces uint8
+# (m, 48, 48), and returns the test faces' emotions str (m,).
+MOST = 5000  # training faces of the baselines that are fitted: their time grows with the square
+
+
+def some(images, emotions):
+    """At most `MOST` training faces, drawn without replacement."""
+    rows = np.random.default_rng(0).permutation(len(images))[:MOST]
+    return images[rows], emotions[rows]
+
+
+def nearest_neighbour(train_images, train_emotions, test_images):
+    """The emotion of the training face whose pixels differ least."""
+    return train_emotions[nearest(test_images, train_images)[0]]
+
+
+def linear_svm(train_images, train_emotions, test_images):
+    """A linear support vector machine on standardised pixels."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    images, emotions = some(train_images, train_emotions)
+    machine = make_pipeline(StandardScaler(), SVC(kernel="linear"))
+    return machine.fit(pixels(images), emotions).predict(pixels(test_images))
+
+
+def pca_lda(train_images, train_emotions, test_images):
+    """Fisherfaces: principal components, then linear discriminant analysis.
+
+    As many components as hold 95 % of the variance, at most the training faces less the emotions
+    (Belhumeur, Hespanha and Kriegman, IEEE PAMI 19, 1997); within them the covariance is shrunk
+    by Ledoit and Wolf's rule.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    images, emotions = some(train_images, train_emotions)
+    most = len(images) - len(set(emotions.tolist()))
+    if most < 1:  # a face an emotion: nothing to estimate a covariance from
+        return nearest_neighbour(train_images, train_emotions, test_images)
+    pca = PCA(svd_solver="full").fit(pixels(images))
+    enough = np.searchsorted(pca.explained_variance_ratio_.cumsum(), 0.95) + 1
+    count = min(enough, most)
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    lda.fit(pca.transform(pixels(images))[:, :count], emotions)
+    return lda.predict(pca.transform(pixels(test_images))[:, :count])
+
+
+def hog(images, cell=8, orientations=9):
+    """Histograms of oriented gradients (Dalal and Triggs, CVPR 2005).
+
+    Gradients by [-1, 0, 1], of orientation 0 to 180 degrees. Each pixel votes by its gradient's
+    length for the two nearest of nine orientations and the nearest cells of 8 x 8 pixels, linearly
+    by distance. Cells are normalised in overlapping blocks of 2 x 2 by L2-Hys: to length 1, cut
+    at 0.2, to length 1 again.
+
+    Parameters
+    ----------
+    images : (n, height, width), uint8 or float from 0 to 1; sides are multiples of `cell`
+
+    Returns
+    -------
+    float (n, blocks x 4 x orientations)
+        A face of 48 x 48 has 6 x 6 cells, 5 x 5 blocks and 900 values from 0 to 1.
+    """
+    count, height, width = images.shape
+    faces = pixels(images).reshape(images.shape)
+    padded = np.pad(faces, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    right = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    length = np.hypot(down, right)
+    angle = np.arctan2(down, right) % np.pi / np.pi * orientations  # 0 to 9; 9 is 0 again
+
+    def share(side):
+        """How much of a pixel's vote each cell gets: (cells, pixels)."""
+        middles = (np.arange(side // cell) + 0.5) * cell - 0.5
+        return np.maximum(0, 1 - abs(np.arange(side) - middles[:, None]) / cell)
+
+    cells = np.empty((count, height // cell, width // cell, orientations))
+    for orientation in range(orientations):
+        apart = abs(angle - orientation - 0.5)
+        apart = np.minimum(apart, orientations - apart)
+        votes = length * np.maximum(0, 1 - apart)
+        cells[..., orientation] = share(height) @ votes @ share(width).T
+    corners = (cells[:, :-1, :-1], cells[:, :-1, 1:], cells[:, 1:, :-1], cells[:, 1:, 1:])
+    blocks = np.concatenate(corners, axis=-1)
+
+    def unit(vectors):
+        return vectors / np.sqrt((vectors**2).sum(-1, keepdims=True) + 1e-4)
+
+    return unit(np.minimum(unit(blocks), 0.2)).reshape(count, -1)
+
+
+def hog_svm(train_images, train_emotions, test_images):
+    """A linear support vector machine on histograms of oriented gradients."""
+    from sklearn.svm import SVC
+
+    images, emotions = some(train_images, train_emotions)
+    features = [np.concatenate([hog(part[first:first + 512]) for first in range(0, len(part), 512)])
+                for part in (images, test_images)]
+    return SVC(kernel="linear").fit(features[0], emotions).predict(features[1])
+
+
+BASELINES = {"1-NN": nearest_neighbour, "linear SVM": linear_svm, "PCA-LDA": pca_lda,
+             "HOG + linear SVM": hog_svm}
+
+
+# ------------------------------------------------------------------------- how near and how new
+def nearness(train_images, train_subjects, train_emotions,
+             test_images, test_subjects, test_emotions):
+    """How near the test faces are to the training faces.
+
+    Parameters
+    ----------
+    train_images, test_images : uint8 (n, 48, 48) and (m, 48, 48)
+    train_subjects, train_emotions, test_subjects, test_emotions : str (n,) and (m,)
+
+    Returns
+    -------
+    dict
+        same_subject_and_emotion : percent of the test faces of known subjects with a training
+        face of the same subject and emotion; None if no subject is known.
+        nearest_neighbour : percent of the test faces whose nearest training face, by pixels,
+        shows the same emotion.
+    """
+    there = set(zip(train_subjects.tolist(), train_emotions.tolist()))
+    known = [(subject, emotion) in there for subject, emotion
+             in zip(test_subjects.tolist(), test_emotions.tolist()) if subject]
+    predicted = nearest_neighbour(train_images, train_emotions, test_images)
+    return {"same_subject_and_emotion": 100 * float(np.mean(known)) if known else None,
+            "nearest_neighbour": 100 * float(np.mean(predicted == test_emotions))}
+
+
+def novelty(synthetic_images, synthetic_emotions, synthetic_subjects,
+            train_images, train_emotions, train_subjects):
+    """How new the synthetic faces are, by mean squared differences of pixels (white = 1).
+
+    Parameters
+    ----------
+    synthetic_images : float (m, 48, 48), 0 to 1
+    synthetic_emotions, synthetic_subjects : str (m,); subject "" where a face has none
+    train_images : uint8 (n, 48, 48)
+    train_emotions, train_subjects : str (n,)
+
+    Returns
+    -------
+    dict
+        nearest : median over synthetic faces of the distance to the nearest training face of the
+        same subject and emotion, of the same emotion where it has no subject.
+        compared : of how many synthetic faces; others show what no training face of theirs shows.
+        takes : median distance between two training faces of a subject and emotion.
+        emotions : median distance between two training faces of a subject, of two emotions.
+        None where there is no such pair.
+    """
+    found, takes, emotions = [], [], []
+    for subject in dict.fromkeys(train_subjects.tolist()) if len(train_subjects) else ():
+        rows = np.flatnonzero(train_subjects == subject)
+        if subject:
+            pairs = np.triu_indices(len(rows), 1)
+            distances = mean_squares(train_images[rows], train_images[rows])[pairs]
+            same = train_emotions[rows][pairs[0]] == train_emotions[rows][pairs[1]]
+            takes.append(distances[same])
+            emotions.append(distances[~same])
+    for subject, emotion in sorted(set(zip(synthetic_subjects.tolist(),
+                                           synthetic_emotions.tolist()))):
+        real = train_emotions == emotion
+        if subject:
+            real &= train_subjects == subject
+        if real.any():
+            these = (synthetic_subjects == subject) & (synthetic_emotions == emotion)
+            found.append(nearest(synthetic_images[these], train_images[real])[1])
+    found, takes, emotions = (np.concatenate([*parts, []]) for parts in (found, takes, emotions))
+
+    def median(distances):
+        return float(np.median(distances)) if len(distances) else None
+
+    return {"nearest": median(found), "compared": len(found), "takes": median(takes),
+            "emotions": median(emotions)}

@@ -1,0 +1,490 @@
+"""From right and wrong predictions to accuracies, gains, their intervals, and answers.
+
+Accuracies are in percent (0 to 100), gains in points (-100 to 100), everywhere.
+"""
+
+from utils import listed
+
+import numpy as np
+
+# An arm's `hits`: for each run a float array (faces,), the share of the run's classifiers, 0 to 1,
+# that are right on each test face. `subjects`: for each run a str array (faces,), "" if unknown.
+SAME_TEST_FACES = ("published", "given")  # runs differ in initialisation alone
+BY_SUBJECT = ("loso", "kfold")
+INTERVALS = {
+    "published": "variance over initialisations and over test faces, those of a subject together",
+    "given": "variance over initialisations and over test faces, those of a subject together",
+    "holdout": "Nadeau-Bengio corrected resampled t over splits",
+    "loso": "t over subjects",
+    "kfold": "t over subjects or over folds, whichever has the larger variance"}
+UNITS = {"published": "initialisations", "given": "initialisations", "holdout": "splits",
+         "loso": "subjects", "kfold": "subjects"}
+FEWEST_UNITS = 5  # with fewer, nothing is concluded
+LEVEL = 0.025  # of a one-sided test: the chance that a 95 % interval lies above 0 by accident
+
+
+# ------------------------------------------------------------------------------------ statistics
+def clusters(subjects):
+    """Number each face's subject: int (faces,). A face of an unknown subject stands alone."""
+    names = [subject or f"unknown\0{face}" for face, subject in enumerate(subjects)]
+    return np.unique(names, return_inverse=True)[1]
+
+
+def per_unit(values, subjects, protocol):
+    """Means over the protocol's units.
+
+    Parameters
+    ----------
+    values : list over runs of float arrays (faces,)
+    subjects : list over runs of str arrays (faces,)
+
+    Returns
+    -------
+    means : float (units,)
+        One for each run (published, given, holdout) or each subject (loso, kfold).
+    runs : int (units,)
+        The run in which each unit was tested: under kfold, the subject's fold.
+    """
+    if protocol not in BY_SUBJECT:
+        return np.array([run.mean() for run in values]), np.arange(len(values))
+    numbers = clusters(np.concatenate(subjects))
+    counts = np.bincount(numbers)
+    run_of_face = np.repeat(np.arange(len(values)), [len(run) for run in values])
+    runs = np.zeros(len(counts), int)
+    runs[numbers] = run_of_face
+    return np.bincount(numbers, np.concatenate(values)) / counts, runs
+
+
+def variance_by_cluster(deviations, numbers):
+    """Variance of a mean whose terms are correlated within clusters, and its degrees of freedom.
+
+    deviations: float (n,), from the mean; numbers: int (n,), the cluster of each. With n clusters
+    it is the usual variance of a mean. Cameron and Miller, J. Human Resources 50, 2015, eq. 11
+    and 12, for a mean.
+    """
+    count = numbers.max() + 1
+    sums = np.bincount(numbers, deviations, count)
+    return count / (count - 1) * np.sum(sums**2) / len(deviations)**2, count - 1
+
+
+def two_way_variance(values, subjects):
+    """Variance of the mean of values (runs, faces), both of which are samples.
+
+    The variance over runs (initialisations) and the variance over test faces, clustered by
+    subject, are added. What run and face do only together is in both of them, so it is subtracted
+    once: Cameron, Gelbach and Miller, J. Business and Economic Statistics 29, 2011; Owen, Annals
+    of Applied Statistics 1, 2007; for readers and cases, Obuchowski and Rockette, Communications
+    in Statistics 24, 1995. Degrees of freedom: Satterthwaite, Biometrics Bulletin 2, 1946.
+
+    Returns
+    -------
+    variance, degrees : float
+    """
+    numbers = clusters(subjects)
+    runs, faces = values.shape
+    count = numbers.max() + 1
+    deviations = values - values.mean()
+    of_runs, of_faces = deviations.mean(1), deviations.mean(0)
+    over_runs = np.sum(of_runs**2) / (runs - 1) / runs
+    over_faces, _ = variance_by_cluster(of_faces, numbers)
+    rest = deviations - of_runs[:, None] - of_faces
+    sums = np.stack([np.bincount(numbers, run, count) for run in rest])
+    together = np.sum(sums**2) * count / (count - 1) / (runs - 1) / runs / faces**2
+    variance = max(over_runs + over_faces - together, over_runs, over_faces)
+    if variance == 0:
+        return 0.0, min(runs, count) - 1
+    degrees = variance**2 / (over_runs**2 / (runs - 1) + over_faces**2 / (count - 1))
+    return variance, max(degrees, min(runs, count) - 1)
+
+
+def uncertainty(values, subjects, protocol, test_to_train):
+    """How sure the mean over the protocol's units is.
+
+    published, given: `two_way_variance`. holdout: t over splits, the variance corrected for
+    training sets that overlap (Nadeau and Bengio, Machine Learning 52, 2003). loso: t over
+    subjects. kfold: the subjects of a fold share a classifier, so t over folds (Cameron and Miller
+    2015) where their means vary more than subjects alone would make them, else t over subjects.
+
+    Parameters
+    ----------
+    values, subjects : see `per_unit`
+    test_to_train : float
+        Test faces divided by training faces; only holdout uses it.
+
+    Returns
+    -------
+    mean : float
+    standard_error : float, or None of a single unit
+    degrees : float
+        Degrees of freedom of Student's t.
+    units : int
+        How many runs or subjects; under published and given the fewer of runs and clusters.
+    """
+    means, runs = per_unit(values, subjects, protocol)
+    mean, units = float(means.mean()), len(means)
+    if protocol in SAME_TEST_FACES:
+        units = min(units, clusters(subjects[0]).max() + 1)
+    if units < 2 or (protocol == "kfold" and len(values) < 2):
+        return mean, None, 0, int(units)
+    if protocol in SAME_TEST_FACES:
+        candidates = [two_way_variance(np.stack(values), subjects[0])]
+    elif protocol == "holdout":
+        candidates = [((1 / units + test_to_train) * np.var(means, ddof=1), units - 1)]
+    else:
+        candidates = [(np.var(means, ddof=1) / units, units - 1)]
+        if protocol == "kfold":
+            folds = np.unique(runs, return_inverse=True)[1]
+            candidates.append(variance_by_cluster(means - mean, folds))
+    variance, degrees = max(candidates)
+    return mean, float(np.sqrt(variance)), float(degrees), int(units)
+
+
+def accuracy(hits, subjects, protocol, test_to_train=0.0):
+    """Accuracy of an arm in percent, with its 95 % interval.
+
+    The interval is symmetric in the logarithm of the odds, where an accuracy near 100 % is not
+    skewed (the delta method: Agresti, Categorical Data Analysis, 2013, section 3.1). Where the
+    standard error is 0, as of faces that are all recognised, there is nothing to measure it by,
+    and the interval is the mean.
+
+    Returns
+    -------
+    dict
+        mean and per_unit in percent, ci95 [low, high] in percent or None of a single unit,
+        standard_error in points, degrees, units.
+    """
+    from scipy import special, stats
+
+    values = [100 * run for run in hits]
+    mean, error, degrees, units = uncertainty(values, subjects, protocol, test_to_train)
+    ends = None
+    if error is not None:
+        ends = [mean, mean]
+        if error > 0 and 0 < mean < 100:
+            share = mean / 100
+            half = stats.t.ppf(0.975, degrees) * error / 100 / (share * (1 - share))
+            ends = [100 * float(special.expit(special.logit(share) + side * half))
+                    for side in (-1, 1)]
+    return {"mean": mean, "per_unit": per_unit(values, subjects, protocol)[0].tolist(),
+            "ci95": ends, "standard_error": error, "degrees": degrees, "units": units}
+
+
+def gain(first, second, subjects, protocol, test_to_train=0.0, chosen_from=1):
+    """Gain in points of one arm over another on the same test faces.
+
+    Parameters
+    ----------
+    first, second : the two arms' `hits`
+    subjects, protocol, test_to_train : see `uncertainty`
+    chosen_from : int
+        How many arms the best one was chosen from after a look at these accuracies. The interval
+        then holds for all of them at once (Bonferroni).
+
+    Returns
+    -------
+    dict
+        mean : points, first minus second.
+        ci95 : [low, high] in points within -100 and 100; None of a single unit.
+        standard_error : points, or None.
+        degrees : degrees of freedom of Student's t.
+        units : how many runs or subjects.
+        won : percent of runs or subjects on which the first arm does better; ties count half.
+        detectable : points. Were this the true gain, the interval would lie above 0 in 80 % of
+        such experiments: (t(0.975) + t(0.8)) standard errors (Bloom, Evaluation Review 19, 1995).
+    """
+    from scipy import stats
+
+    gains = [100 * (one - other) for one, other in zip(first, second)]
+    mean, error, degrees, units = uncertainty(gains, subjects, protocol, test_to_train)
+    each = np.round(per_unit(gains, subjects, protocol)[0], 9)
+    ends = detectable = None
+    if error is not None:
+        quantile = stats.t.ppf(1 - LEVEL / chosen_from, degrees)
+        ends = [float(np.clip(mean + side * quantile * error, -100, 100)) for side in (-1, 1)]
+        detectable = float(min(100, (quantile + stats.t.ppf(0.8, degrees)) * error))
+    return {"mean": mean, "ci95": ends, "standard_error": error, "degrees": degrees,
+            "units": units, "won": 100 * float(np.mean(np.where(each == 0, 0.5, each > 0))),
+            "detectable": detectable}
+
+
+# -------------------------------------------------------------------------------------- verdicts
+def p_value(gain):
+    """One-sided p of a gain, `gain` as from the function of that name: small if it is above 0."""
+    from scipy import stats
+
+    if not gain["standard_error"]:
+        return 0.0 if gain["mean"] > 0 and gain["standard_error"] is not None else 1.0
+    return float(stats.t.sf(gain["mean"] / gain["standard_error"], gain["degrees"]))
+
+
+def holm(p_values):
+    """p-values adjusted for being several (Holm, Scandinavian J. Statistics 6, 1979)."""
+    p_values = np.asarray(p_values, float)
+    order = np.argsort(p_values)
+    adjusted = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    result = np.empty(len(order))
+    result[order] = np.minimum(1, adjusted)
+    return result
+
+
+def verdict(gains, adjusted):
+    """Answer one question of one method in a word.
+
+    Parameters
+    ----------
+    gains : list of dict
+        What the question is about: the method's `gain` over one arm or several.
+    adjusted : float
+        The p-value of all of them together after Holm over the methods asked; see `verdicts`.
+
+    Returns
+    -------
+    str
+        "Yes": all of the gains are above 0. "No": one is below 0 (Bonferroni over the gains).
+        "Too few runs to tell": fewer than five units. "Not shown": none of these.
+    """
+    if min(each["units"] for each in gains) < FEWEST_UNITS:
+        return "Too few runs to tell"
+    if adjusted <= LEVEL:
+        return "Yes"
+    below = [p_value({**each, "mean": -each["mean"]}) for each in gains]
+    return "No" if min(below) <= LEVEL / len(gains) else "Not shown"
+
+
+def verdicts(asked, before=None):
+    """Answer one question for several methods.
+
+    A method's "Yes" needs every one of its gains above 0, so the largest p-value counts and is not
+    corrected for their number (an intersection-union test: Berger, Technometrics 24, 1982). It
+    needs the gains of the questions before it too, so a method that is not shown to help at all is
+    not said to help more than something else. The methods are then corrected for their number.
+
+    Parameters
+    ----------
+    asked : {method: list of gains}
+    before : {method: list of gains}
+        Those of the questions before this one.
+
+    Returns
+    -------
+    {method: str}, see `verdict`
+    """
+    before = before or {}
+    largest = [max(map(p_value, [*gains, *before.get(method, [])]))
+               for method, gains in asked.items()]
+    return {method: verdict(gains, adjusted)
+            for (method, gains), adjusted in zip(asked.items(), holm(largest))}
+
+
+def questions(arms, controls, protocol):
+    """What is asked of each method, in this order, with the pairs of arms that answer it.
+
+    Parameters
+    ----------
+    arms : list of str
+        The arms that were trained.
+    controls : {method: tuple of its controls without an autoencoder}
+    protocol : str
+
+    Returns
+    -------
+    {question: {method: list of pairs (arm, the arm it is set against)}}
+        An empty list where an arm is missing that the question needs. The last question is about
+        other arms than those before it, so it asks for a gain over none again.
+    """
+    methods = [method for method in controls if method in arms]
+    also = [arm for arm in ("geometric",) if arm in arms]  # asked the first question, no other
+
+    def against(method, others):
+        return [(method, other) for other in others if other in arms and method in arms]
+
+    asked = {"Does {} beat no augmentation?": {
+        method: against(method, ["none"]) for method in methods + also}}
+    if protocol == "published":  # elsewhere all arms take the same number of steps
+        asked["Is {} more than longer training?"] = {
+            method: against(method, [f"longer-{method}"]) for method in methods}
+    asked["Does {} need its autoencoder?"] = {
+        method: against(method, controls[method]) for method in methods}
+    if also:
+        asked["Is {} better than standard augmentation?"] = {
+            method: against(method, ["geometric"]) for method in methods}
+        asked["Does {} add to standard augmentation?"] = {
+            method: against(f"{method}+geometric", ["geometric", "none"]) for method in controls
+            if f"{method}+geometric" in arms}
+    return asked
+
+
+def comparisons(arms, controls, protocol):
+    """All pairs (arm, the arm it is set against) that a report needs, each once."""
+    asked = questions(arms, controls, protocol)
+    pairs = [(arm, "none") for arm in arms if arm != "none"]
+    for methods in asked.values():
+        for several in methods.values():
+            pairs += several
+    return list(dict.fromkeys(pairs))
+
+
+def points(gain):
+    """+18.4 (+10.6 to +26.2)"""
+    mean, *ends = (round(value, 1) + 0.0 for value in (gain["mean"], *(gain["ci95"] or [])))
+    return f"{mean:+.1f}" + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
+
+
+def answers(gains, controls, protocol):
+    """The questions with their answers, a line each.
+
+    Parameters
+    ----------
+    gains : {arm: {other arm: gain}}
+        At least those of `comparisons`.
+    controls, protocol : see `questions`
+
+    Returns
+    -------
+    list of str
+    """
+    arms = ["none", *gains]
+    lines, before, asked_of = [], {}, set()
+    for question, pairs in questions(arms, controls, protocol).items():
+        adds = question.startswith("Does {} add")
+        asked = {method: [gains[arm][other] for arm, other in several]
+                 for method, several in pairs.items() if several}
+        words = verdicts(asked, {} if adds else before)
+        for method, several in pairs.items():
+            text = f"**{question.format(f'`{method}`')}** "
+            if not several:
+                lacking = controls[method] if "autoencoder" in question else [f"longer-{method}"]
+                lines.append(f"{text}Not asked: {listed(lacking, 9)} was not trained.")
+                continue
+            asked_of.update(arm for pair in several for arm in pair)
+            said = ", ".join(f"{points(gains[arm][other])} points over {other}"
+                             for arm, other in several)
+            more = explain(words[method], asked[method], [] if adds else before.get(method, []),
+                           len(asked))
+            lines.append(f"{text}{words[method]}: {said}{more}.")
+            if not adds:
+                before.setdefault(method, []).extend(asked[method])
+    return lines + exploratory({arm: over["none"] for arm, over in gains.items()
+                                if arm not in asked_of and "none" in over})
+
+
+def explain(word, gains, before, methods):
+    """What to add to "Not shown": the gain that would have been seen, or what stands against it."""
+    if word != "Not shown":
+        return ""
+    if max(map(p_value, gains)) > LEVEL:
+        return f"; a gain of {max(each['detectable'] for each in gains):.0f} points would have " \
+            f"been seen (80 % power)"
+    if max(map(p_value, [*gains, *before]), default=1) > LEVEL:
+        return "; this alone is above 0, but a question before it is not answered by Yes"
+    return f"; this alone is above 0, but not after Holm's correction for {methods} methods"
+
+
+def exploratory(gains):
+    """A line about the arms over none that no question is about. gains: {arm: gain}"""
+    gains = {arm: each for arm, each in gains.items() if each["units"] >= FEWEST_UNITS}
+    if not gains:
+        return []
+    adjusted = holm([p_value(each) for each in gains.values()])
+    above = [f"{arm} {points(each)}" for (arm, each), p in zip(gains.items(), adjusted)
+             if p <= LEVEL]
+    said = listed(above, 20) + ", above 0 after Holm's correction" if above else \
+        "none is above 0 after Holm's correction"
+    return [f"**Other arms over none** (exploratory, {len(gains)} looked at): {said}."]
+
+
+# ------------------------------------------------------------------------------------ the ladder
+WITHOUT_AUTOENCODER = {
+    "person-mean": "the mean faces of the person", "linear": "a linear model of the change",
+    "blend": "blends of the pixels", "pixel-transfer": "changes of expression in the pixels"}
+
+
+def ladder(hits, subjects, protocol, test_to_train=0.0, method="translate",
+           controls=("person-mean", "linear")):
+    """Where a method's gain comes from, a step at a time.
+
+    The steps are none -> longer-<method> -> the control with the highest accuracy -> the method;
+    arms that were not trained are left out. The control is chosen by the accuracies that are then
+    compared, so the two steps beside it have intervals that hold for every control that it was
+    chosen from. The steps add up to the gain over none.
+
+    Parameters
+    ----------
+    hits : {arm: its `hits`}, with none and the method
+    subjects, protocol, test_to_train : see `uncertainty`
+
+    Returns
+    -------
+    list of dict, a rung each
+        arm : str
+        accuracy : percent
+        source : what the step to it adds, in words; "" of the first
+        step : `gain` over the rung before; None of the first
+        over_none : `gain` over none; None of the first
+        chosen_from : list of the controls it was chosen from; empty of other arms
+    """
+    def mean(arm):
+        return accuracy(hits[arm], subjects, protocol, test_to_train)["mean"]
+
+    def over(arm, other, chosen_from=1):
+        return gain(hits[arm], hits[other], subjects, protocol, test_to_train, chosen_from)
+
+    there = [arm for arm in controls if arm in hits]
+    best = [max(there, key=mean)] if there else []
+    arms = ["none", *(arm for arm in [f"longer-{method}"] if arm in hits), *best, method]
+    rungs = [{"arm": "none", "accuracy": mean("none"), "source": "", "step": None,
+              "over_none": None, "chosen_from": []}]
+    for before, arm in zip(arms, arms[1:]):
+        beside = max(1, len(there)) if {before, arm} & set(best) else 1
+        chosen_from = there if arm in best else []
+        rungs.append({"arm": arm, "accuracy": mean(arm),
+                      "source": source_of_step(before, arm, method, protocol),
+                      "step": over(arm, before, beside),
+                      "over_none": over(arm, "none", max(1, len(chosen_from))),
+                      "chosen_from": chosen_from})
+    return rungs
+
+
+def source_of_step(before, arm, method, protocol):
+    """What the step from one rung to the next adds, in words."""
+    if arm.startswith("longer-"):
+        return "longer training"
+    if arm != method:
+        added = WITHOUT_AUTOENCODER.get(arm, "the control's faces")
+    elif before == "none" or before.startswith("longer-"):
+        added = "the synthetic faces"
+    else:
+        return "the autoencoder"
+    return f"{added} and longer training" if before == "none" and protocol == "published" else added
+
+
+def ladder_in_words(rungs):
+    """The ladder as one sentence, and one or two about how sure it is."""
+    method, steps = rungs[-1]["arm"], rungs[1:]
+    total = rungs[-1]["over_none"]
+    if len(steps) == 1:
+        return f"{method} over none: {points(total)} points, from {steps[0]['source']}; no " \
+            f"control was trained to take it apart."
+    parts = []
+    for rung in steps:
+        without = " (no autoencoder)" if rung["arm"] != method and \
+            not rung["arm"].startswith("longer-") else ""
+        parts.append((points(rung["step"]), rung["source"] + without))
+    if all(round(each["step"]["mean"], 1) > 0 for each in steps):
+        texts = [f"{value} from {source}" for value, source in parts]
+        texts[0] = texts[0].replace(" from ", " come from ", 1)
+        text = f"Of the {points(total)} points of {method} over none, "
+    else:
+        texts = [f"{value} by {source}" for value, source in parts]
+        text = f"{method} over none is {points(total)} points, step by step: "
+    said = ", ".join(texts[:-1]) + f" and {texts[-1]}"
+    sentences = [f"{text}{said}."]
+    unsure = [rung["source"] for rung in steps
+              if rung["step"]["ci95"] and rung["step"]["ci95"][0] <= 0 <= rung["step"]["ci95"][1]]
+    if unsure:
+        sentences.append(f"Not told apart from 0: {listed(unsure, 9)}.")
+    for rung in steps:
+        if len(rung["chosen_from"]) > 1:
+            sentences.append(f"{rung['arm']} was chosen from {' and '.join(rung['chosen_from'])} "
+                             f"by these test faces; the intervals beside it allow for that.")
+    return " ".join(sentences)
