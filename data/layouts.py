@@ -26,6 +26,7 @@ KDEF = {"af": "afraid", "an": "angry", "di": "disgusted", "ha": "happy", "ne": "
 RAFD_NAME = re.compile(
     r"Rafd\d+_(\d+)_\w+_(angry|contemptuous|disgusted|fearful|happy|neutral|sad|surprised)_"
     r"(frontal|left|right)\.\w+", re.IGNORECASE)
+NAMES = (("JAFFE", JAFFE_NAME), ("KDEF", KDEF_NAME), ("RaFD", RAFD_NAME))
 # S005, AF01, 001, take000, subject 3: people and takes, not emotions.
 NUMBERED = re.compile(r"[^\W\d_]{0,10}[ _.-]?\d{1,8}")
 TAKES = re.compile(r"(take|session|seq|sequence|video|clip|frame|fold|set|batch|cam|camera|view)"
@@ -172,7 +173,8 @@ def read_files(files, place, emotion):
     if not images:
         from_table = read_one_table(candidates, files, place)
         if from_table is None:
-            raise Problem(f"{place}: holds no image; {LAYOUTS}")
+            there = f" that can be read, but {kinds}" if others else ""
+            raise Problem(f"{place}: holds no image{there}; {LAYOUTS}")
         return from_table
     if emotion:
         return unlabelled(images), notes
@@ -203,7 +205,7 @@ def base(file):
 
 def entries_by_name(images):
     """(entries, notes) by JAFFE's, KDEF's or RaFD's names; none if not all files have them."""
-    for dataset, pattern in (("JAFFE", JAFFE_NAME), ("KDEF", KDEF_NAME), ("RaFD", RAFD_NAME)):
+    for dataset, pattern in NAMES:
         matches = [pattern.fullmatch(base(file)) for file in images]
         if not all(matches):
             continue
@@ -262,26 +264,29 @@ def levels_of(images):
 def emotion_level(images):
     """The level of folders whose names are emotions, or None: at least two of them and half.
 
-    The numbers 0 to 7 are emotions too, where no level has words.
+    The numbers 0 to 7 are emotions too, where no level has words and one has numbers.
     """
-    words, digits = {}, []
-    for number, folders in levels_of(images).items():
+    words, digits, levels = {}, [], levels_of(images)
+    for number, folders in levels.items():
         names = set(folders) - {name for name in folders if name.lower() in tables.SPLITS}
         known = sum(map(names_emotion, names))
         if known >= 2 and known >= len(names) / 2:
             words[number] = known / len(names)
         if len(names) > 1 and all(re.fullmatch("[0-7]", name) for name in names):
             digits.append(number)
-    return max(words, key=words.get) if words else digits[0] if digits else None
+    if words:
+        return max(words, key=words.get)
+    alike = all(levels[number] == levels[digits[0]] for number in digits)
+    return digits[0] if digits and alike else None
 
 
 def entries_by_folder(images, level, place):
     """(entries, notes): the emotion is the folder at that level, or else the last one that is no
     train/ or test/."""
     if not all(map(folders_of, images)):
-        patterns = (JAFFE_NAME, KDEF_NAME, RAFD_NAME)
-        odd = [file.place for file in images if not folders_of(file)
-               and not any(pattern.fullmatch(base(file)) for pattern in patterns)]
+        odd = [file.place for file in images
+               if not any(pattern.fullmatch(base(file)) for _, pattern in NAMES)]
+        odd = odd or [file.place for file in images]  # names of several data sets
         raise Problem(f"{listed(odd, 3)}: a name that tells no emotion, or a second layout in one "
                       f"folder; {LAYOUTS}")
     levels = levels_of(images)

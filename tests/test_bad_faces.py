@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -116,6 +117,9 @@ CASES = [  # bytes of AA.AN1.png, text of own.csv or another change; what the li
      {"path": "nowhere"}),
     (None, "AA.AN1.png: no layout of faces; give --data", {"path": "faces/AA.AN1.png"}),
     (only("nothing"), "faces: holds no image; give --data", {}),
+    (lambda folder: [file.rename(file.with_suffix(".heic")) for file in folder.iterdir()],
+     "faces: holds no image that can be read, but .heic 36; give --data", {}),
+    (renamed("AF01ANS.png"), "AA.AN2.png.*: a name that tells no emotion, or a second", {}),
     (only("AN"), "all faces show AN; a classifier needs at least two emotions", {}),
     (only("AN|AA.HA1"), "HA1.png: the only face of emotion HA; correct the label, add faces or rem",
      {}),
@@ -253,6 +257,35 @@ def test_any_table_is_read_or_is_refused(tmp_path, rows, head, known):
         str(problem).encode()
     else:
         assert len(names) == len(set(names.tolist())) >= 2
+
+
+PARTS = st.sampled_from(["happy", "Sad", "angry", "S001", "S002", "001", "1", "2", "AN",
+                         "HA", "train", "val", "test", "..", ".hidden", "@eaDir", "a", "悲伤",
+                         "x" * 99, "\\", "\xe9"])
+FILES = st.sampled_from(["1.png", "2.jpg", "AA.AN1.png", "BB.HA1.png", "AF01ANS.JPG",
+                         "AM02HAFL.JPG", "Rafd090_01_Caucasian_female_angry_frontal.jpg",
+                         "S001_001_00000001.png", "S001_001_00000001_emotion.txt", "list_patition_label.txt", "own.csv",
+                         "fer2013.csv", "fer2013new.csv", "a.heic", "README"])
+
+
+@PROPERTY
+@given(st.lists(st.tuples(st.lists(PARTS, max_size=3), FILES, st.integers(0, 3)), max_size=12),
+       st.sampled_from(["", "", "(happy|Sad|AN)"]), st.text("ah1=,", max_size=5))
+def test_any_zip_is_read_or_is_refused(tmp_path, members, emotion, labels):
+    contents = [encoded(noise(0, 60), "PNG"), encoded(noise(1, 60), "PNG"), b"1\n",
+                b"file,emotion\n1.png,happy\n2.jpg,sad\n"]
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as packed:
+        for folders, name, content in members:
+            name = "/".join([*folders, name])
+            if name not in packed.namelist():
+                packed.writestr(name, contents[content])
+    try:
+        data_set = data.load_faces(tmp_path / "own.zip", emotion=emotion, labels=labels)
+    except Problem as problem:
+        str(problem).encode()
+    else:
+        "".join([*data_set.notes, *data_set.faces.names.tolist()]).encode()
+        assert len(data_set.faces.names) == len(data_set.splits) >= 2
 
 
 SMALL = noise(1, 48)

@@ -133,7 +133,8 @@ def test_a_guessed_level_is_said_and_people_and_takes_are_refused(tmp_path):
             save(tmp_path / "dwarfs" / name / f"{take}.png", face(number, "sad", take))
     data_set = load_faces(tmp_path / "dwarfs")
     assert says(data_set, "labels, grumpy 2, sleepy 2, sneezy 2; --emotion PATTERN")
-    for pattern in ("{subject:03}/{take:03}/{emotion}.png", "AF{subject:02}/{emotion}{take}.png",
+    for pattern in ("{subject:03}/{take:03}/{emotion}.png", "{take}/{subject}/{emotion}.png",
+                    "AF{subject:02}/{emotion}{take}.png",
                     "subject{subject}/{emotion}{take}.png", "x/take00{subject}/{emotion}{take}.png",
                     "S{subject:03}/001/S{subject:03}_001_{take:03}{code}.png"):
         folder = tree(tmp_path / pattern[:9].replace("/", "-"), pattern)
