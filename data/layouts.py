@@ -283,12 +283,13 @@ def emotion_level(images):
 def entries_by_folder(images, level, place):
     """(entries, notes): the emotion is the folder at that level, or else the last one that is no
     train/ or test/."""
-    if not all(map(folders_of, images)):
-        odd = [file.place for file in images
-               if not any(pattern.fullmatch(base(file)) for _, pattern in NAMES)]
+    odd = [file.place for file in images
+           if not any(pattern.fullmatch(base(file)) for _, pattern in NAMES)]
+    few = level is None and 0 < len(odd) < 0.1 * len(images)  # KDEF itself has some
+    if few or not all(map(folders_of, images)):
         odd = odd or [file.place for file in images]  # names of several data sets
         raise Problem(f"{listed(odd, 3)}: a name that tells no emotion, or a second layout in one "
-                      f"folder; {LAYOUTS}")
+                      f"folder; rename or remove it, or {LAYOUTS}")
     levels = levels_of(images)
     splits, notes = splits_of(images), []
     if level is None:

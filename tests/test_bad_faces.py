@@ -264,7 +264,8 @@ PARTS = st.sampled_from(["happy", "Sad", "angry", "S001", "S002", "001", "1", "2
                          "x" * 99, "\\", "\xe9"])
 FILES = st.sampled_from(["1.png", "2.jpg", "AA.AN1.png", "BB.HA1.png", "AF01ANS.JPG",
                          "AM02HAFL.JPG", "Rafd090_01_Caucasian_female_angry_frontal.jpg",
-                         "S001_001_00000001.png", "S001_001_00000001_emotion.txt", "list_patition_label.txt", "own.csv",
+                         "S001_001_00000001.png", "S001_001_00000001_emotion.txt",
+                         "list_patition_label.txt", "own.csv",
                          "fer2013.csv", "fer2013new.csv", "a.heic", "README"])
 
 

@@ -166,7 +166,7 @@ def test_names_of_kdef_and_rafd(tmp_path):
     assert set(by_pattern.emotions.tolist()) == set(KDEF.values())
     # One name that tells nothing, as KDEF has some.
     (tmp_path / "kdef/AF01/AF01ANS.JPG").rename(tmp_path / "kdef/AF01/AF01V.JPG")
-    with pytest.raises(Problem, match="--emotion PATTERN"):
+    with pytest.raises(Problem, match="AF01V.JPG: a name that tells no emotion.*rename or remove"):
         load_faces(tmp_path / "kdef")
 
 
