@@ -138,6 +138,6 @@ def unified(emotions, labels):
         if len(alike) > 1:
             notes.append(f"the labels {listed(alike, 4)} may mean one emotion, and are kept apart; "
                          f"--labels {alike[0]}={alike[1]} makes them one")
-    if all(re.fullmatch(r"\d+", name) for name in names.values()):
+    if all(re.fullmatch(r"\d+(\.0*)?", name) for name in names.values()):
         notes.append("the labels are numbers; --labels 0=anger,1=disgust names them")
     return np.array([names[same_spelling(emotion)] for emotion in emotions]), notes

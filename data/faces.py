@@ -18,6 +18,7 @@ from data.emotions import unified
 from data.files import Entry, file_at
 from data.layouts import matched, read_layout
 from data.leaks import leak_notes
+from data.tables import MIN_SIDE
 from utils import Problem, listed
 
 import numpy as np
@@ -30,7 +31,6 @@ JAFFE_SUBJECTS = {"KA": 23, "KL": 22, "KM": 22, "KR": 20, "MK": 21, "NA": 21, "N
                   "UY": 21, "YM": 22}
 JAFFE_BOX = "50,65,161"  # x, y, side in pixels: where the paper's Haar cascade finds JAFFE's faces
 JAFFE_MD5 = "fe13f3302eb9968ef04367456f665436"
-MIN_SIDE = 8  # pixels of a box that holds a face
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # which Pillow reads by itself
 
 

@@ -32,6 +32,8 @@ COLUMNS = {
     "pixels": ("pixels",),
     "x": ("x", "facex"), "y": ("y", "facey"), "side": ("side", "width", "w", "facewidth"),
     "height": ("height", "h", "faceheight")}
+CORNERS = ("x1", "y1", "x2", "y2", "xmin", "ymin", "xmax", "ymax", "left", "top", "right",
+           "bottom", "bbox", "box")
 FORMS = "the columns file,emotion[,subject,split,x,y,side] or emotion,pixels[,Usage]"
 MIN_SIDE = 8  # pixels of a face that is one
 MAX_LINE = 2**22  # characters; the pixels of 512 x 512 are a million
@@ -115,7 +117,7 @@ def opened(stream, place):
 
 def known_columns(columns, place):
     """({name in COLUMNS: number of the column}, notes)."""
-    plain = {re.sub("[^a-z]", "", str(column)): column for column in columns}
+    plain = {re.sub("[^a-z0-9]", "", str(column)): column for column in columns}
     known, notes = {}, []
     for name, aliases in COLUMNS.items():
         there = [plain[alias] for alias in aliases if alias in plain]
@@ -123,6 +125,10 @@ def known_columns(columns, place):
             known[name] = columns[there[0]]
         if len(there) > 1 and name in ("emotion", "subject"):
             notes.append(f"{place}: of the columns {listed(there, 4)} {there[0]} is read")
+    corners = [plain[name] for name in CORNERS if name in plain]
+    if corners:
+        notes.append(f"{place}: the columns {listed(corners, 4)} are not read; a box is read from "
+                     f"x, y and side, or x, y, width and height")
     if "x" in known or "y" in known:
         if not {"x", "y", "side"} <= known.keys():
             raise Problem(f"{place}: a box needs the columns x, y and side (or width and height); "

@@ -491,6 +491,7 @@ MANIFESTS = [  # suffix of the table, header, line, whether subjects are known
     ("csv", "file,emotion,width,height", "faces/{e}/{s}_{t}.png,{e},64,64", False),
     ("tsv", "file\temotion\tsubject", "faces/{e}/{s}_{t}.png\t{e}\t{s}", True),
     ("txt", "file\temotion", "faces\\{e}\\{s}_{t}.png\t{e}", False),
+    ("csv", "file,emotion,x1,y1,x2,y2", "faces/{e}/{s}_{t}.png,{e},0,0,9,9", False),
     ("csv", "user.id,image,emotion", "7,faces/{e}/{s}_{t}.png,{e}", False)]
 
 
@@ -501,6 +502,7 @@ def test_manifest(case, tmp_path, expected):
     data_set = load_faces(write(tmp_path / f"list.{kind}", manifest(header, line)))
     assert labels_of(data_set) == expected
     assert (set(data_set.faces.subjects.tolist()) == {""}) != known
+    assert says(data_set, "x1, y1, x2, y2 are not read; a box is read") == ("x1" in header)
     packed = shutil.make_archive(tmp_path.parent / "list", "zip", tmp_path, "faces")
     with zipfile.ZipFile(packed, "a") as archive:  # images whose folders tell nothing
         archive.write(tmp_path / f"list.{kind}", f"list.{kind}")
