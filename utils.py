@@ -477,6 +477,17 @@ def tensorflow():
     return tf
 
 
+@functools.cache
+def xla_works():
+    """Whether TensorFlow's compiler, XLA, is to be had here: the same code runs without, slower."""
+    tf = tensorflow()
+    try:
+        tf.function(lambda: tf.constant(1.0) + 1.0, jit_compile=True)()
+    except (tf.errors.OpError, ValueError):
+        return False
+    return True
+
+
 def initial_weights(model, seed):
     """Weights as Keras draws them, Glorot's uniform and zero biases, by a seed of their own.
 
