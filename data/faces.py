@@ -13,21 +13,24 @@ from typing import NamedTuple
 
 import utils
 from data import standin
-from data.layouts import read_layout
+from data.emotions import EMOTION_NAMES as EMOTION_NAMES  # for those who draw and report
+from data.emotions import unified
+from data.files import Entry, file_at
+from data.layouts import matched, read_layout
+from data.leaks import leak_notes
 from utils import Problem, listed
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SIDE = 48  # pixels; the paper's face size
 MARGIN = 0.3  # of a box's side, around it: what registration may look at
-EMOTION_NAMES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral",
-                 "SA": "sadness", "SU": "surprise"}
 JAFFE_EMOTIONS = {"AN": 30, "DI": 29, "FE": 32, "HA": 31, "NE": 30, "SA": 31, "SU": 30}
 JAFFE_SUBJECTS = {"KA": 23, "KL": 22, "KM": 22, "KR": 20, "MK": 21, "NA": 21, "NM": 20, "TM": 21,
                   "UY": 21, "YM": 22}
 JAFFE_BOX = "50,65,161"  # x, y, side in pixels: where the paper's Haar cascade finds JAFFE's faces
 JAFFE_MD5 = "fe13f3302eb9968ef04367456f665436"
+MIN_SIDE = 8  # pixels of a box that holds a face
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # which Pillow reads by itself
 
 
@@ -95,37 +98,39 @@ def load_faces(path, crop="", subject="", emotion="", labels=""):
         for what cannot be read
     """
     path = Path(path)
-    entries, skipped = read_layout(path)
+    entries, notes = read_layout(path, emotion)
     if subject:
-        entries = [entry._replace(subject=subject_in(entry, subject)) for entry in entries]
+        entries = [entry._replace(subject=matched(entry, subject, "--subject"))
+                   for entry in entries]
     # By file name first: the published split depends on it, and layouts differ in folders only.
     entries.sort(key=lambda entry: (PurePosixPath(entry.name).name, entry.name))
     for entry, other in itertools.pairwise(entries):
         if entry.name == other.name:
             raise Problem(f"{other.place}: {entry.name} a second time; remove one")
-    names, subjects, emotions, splits = (np.array(texts) for texts in list(zip(*entries))[:4])
-    emotions = np.array([emotion.upper() if emotion.upper() in EMOTION_NAMES else emotion
-                         for emotion in emotions.tolist()])  # JAFFE's codes in capitals
+    names = np.array([entry.name for entry in entries])
+    subjects = np.array([entry.subject for entry in entries])
+    emotions, label_notes = unified([entry.emotion for entry in entries], labels)
+    splits, split_notes = two_sides([entry.split for entry in entries])
     jaffe = is_jaffe(subjects, emotions)
     crop = crop or ("manifest" if entries[0].box else JAFFE_BOX if jaffe else "square")
-    images, wide_crops, sizes, drawn = [], [], collections.Counter(), 0
-    for entry in entries:
-        grey, is_drawn = decode(entry)
-        sizes[grey.size] += 1
-        drawn += is_drawn
-        image, wide_crop = framed(entry, grey, crop)
-        images.append(image)
-        wide_crops.append(wide_crop)
-    faces = Faces(names, subjects, emotions, np.stack(images))
-    notes = [f"{skipped} files that are no images were skipped"] if skipped else []
-    notes += oddities(faces, splits, sizes, crop)
+    images, wide_crops, drawn, image_notes = read_images(entries, crop)
+    faces = Faces(names, subjects, emotions, images)
+    notes += label_notes + split_notes + image_notes + oddities(faces, splits)
     if jaffe and not drawn:
         notes += jaffe_oddities(faces, path)
     stem = re.sub(r"[^\w-]+", "-", path.resolve().stem) or "faces"
     if stem.lower() in ("jaffe", "standin"):  # a folder's name makes no JAFFE
         stem += "-faces"
     name = "standin" if drawn else "JAFFE" if jaffe else stem
-    return DataSet(faces, np.fromiter(wide_crops, object), splits, name, crop, notes)
+    return DataSet(faces, wide_crops, splits, name, crop, notes)
+
+
+def load_photo(path, crop):
+    """(uint8 (48, 48), `WideCrop`) of one image file, framed as `load_faces` frames."""
+    file = file_at(path)
+    images, wide_crops, _, _ = read_images(
+        [Entry(file.name, "", "", "", (), file.read, file.place)], crop)
+    return images[0], wide_crops[0]
 
 
 def with_test_set(data_set, other):
@@ -191,42 +196,146 @@ def jaffe_oddities(faces, path):
     return notes
 
 
-def subject_in(entry, pattern):
-    """What the pattern's first group that is not empty finds or, without groups, all it finds."""
-    match = re.search(pattern, PurePosixPath(entry.name).name) or re.search(pattern, entry.name)
-    subject = match and next(filter(None, match.groups() if match.re.groups else [match[0]]), "")
-    if not subject:
-        raise Problem(f"{entry.place}: --subject {pattern} does not match this name; correct the "
-                      f"pattern, or list the faces in a CSV")
-    return subject
+def two_sides(splits):
+    """(str (n,) of "train", "test" and "", notes): validation faces train where others test."""
+    if "val" in splits and "test" not in splits:
+        return (np.array([split.replace("val", "test") for split in splits]),
+                ["the data's own split has no test faces: its validation faces test"])
+    return np.array([split.replace("val", "train") for split in splits]), []
 
 
-# --------------------------------------------------------------------------------------- framing
-def decode(entry):
-    """(Pillow image of mode L, upright; whether it is a drawn stand-in)."""
-    content = entry.read()
+def oddities(faces, splits):
+    """What a reader of the results has to know. Raises `Problem` if there is nothing to compare."""
+    by_emotion = collections.Counter(faces.emotions.tolist())
+    subjects = collections.Counter(faces.subjects.tolist())
+    if len(by_emotion) < 2:
+        raise Problem(f"all faces show {faces.emotions[0]}; a classifier needs at least two "
+                      f"emotions")
+    for name, emotion in zip(faces.names, faces.emotions):
+        if by_emotion[emotion] == 1:
+            raise Problem(f"{name}: the only face of emotion {emotion}; correct the label, add "
+                          f"faces or remove this one")
+    notes = leak_notes(faces.names, faces.images)
+    if subjects[""]:
+        notes.append("it is not known who is who: the same people may be on both sides of a split")
+    else:
+        shown = set(zip(faces.subjects, faces.emotions))
+        missing = [f"{subject} {emotion}" for subject in subjects for emotion in by_emotion
+                   if (subject, emotion) not in shown]
+        if missing:
+            notes.append(f"no face of this person with this emotion: {listed(missing, 8)}")
+    both = {subject for subject in subjects
+            if subject and len(set(splits[faces.subjects == subject])) > 1}
+    if both:
+        notes.append(f"on both sides of the data's own split: {listed(sorted(both), 3)}")
+    return notes
+
+
+# ---------------------------------------------------------------------------------------- images
+class Photo(NamedTuple):
+    """An image that has been decoded."""
+
+    grey: Image.Image  # mode L, upright
+    drawn: bool  # by standin.py
+    brightest: int  # of 16-bit greys, 0 for others
+    transparent: bool
+
+
+def read_images(entries, crop):
+    """(images uint8 (n, 48, 48), n `WideCrop`, number of drawn ones, notes) of entries.
+
+    Raises `Problem` with all the images that cannot be read.
+    """
+    images, wide_crops, sizes, unreadable = [], [], collections.Counter(), []
+    brightest, deep, drawn, transparent = 0, [], 0, 0
+    for row, entry in enumerate(entries):
+        try:
+            photo = decode(entry.read())
+        except (OSError, ValueError) as error:
+            unreadable.append((entry.place, getattr(error, "strerror", None) or error))
+            continue
+        if unreadable:
+            continue
+        sizes[photo.grey.size] += 1
+        drawn += photo.drawn
+        transparent += photo.transparent
+        if photo.brightest:
+            brightest = max(brightest, photo.brightest)
+            deep.append(row)
+        image, wide_crop = framed(entry, photo.grey, crop)
+        images.append(image)
+        wide_crops.append(wide_crop)
+    if len(unreadable) == 1:
+        raise Problem("{}: cannot be read as an image ({}); replace or remove the file".format(
+            *unreadable[0]))
+    if unreadable:
+        said = listed([f"{place} ({reason})" for place, reason in unreadable], 3)
+        raise Problem(f"{len(unreadable)} images cannot be read: {said}; replace or remove them")
+    notes = []
+    if transparent:
+        notes.append(f"{transparent} images are transparent in places and were laid on white")
+    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16) if brightest < 2**bits)
+    if deep and white < 65535:  # of files of 16 bits, all of which a camera has not used
+        notes.append(f"16-bit images reach {brightest} of 65535 at most: {white} is taken as white")
+        for row in deep:
+            photo = decode(entries[row].read(), white)
+            images[row], wide_crops[row] = framed(entries[row], photo.grey, crop)
+    notes += size_notes(sizes, crop)
+    return np.stack(images), np.fromiter(wide_crops, object), drawn, notes
+
+
+def size_notes(sizes, crop):
+    notes = []
+    if len(sizes) > 1:
+        ends = [f"{width} x {height}" for width, height in (min(sizes), max(sizes))]
+        notes.append(f"images of {len(sizes)} sizes, {ends[0]} to {ends[1]}, are framed by {crop}: "
+                     f"look at report/faces.png")
+    if crop == "none" and any(width != height for width, height in sizes):
+        notes.append("images that are not square are squeezed; --crop square cuts them instead")
+    return notes
+
+
+def decode(content, white=65535):
+    """The `Photo` in a file's bytes, or of an image that a table's pixels made.
+
+    white: the value of 16-bit images that is white. Raises ValueError with the reason.
+    """
     if isinstance(content, Image.Image):
-        return content, False
+        return Photo(content, False, 0, False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old TIFFs have odd metadata around sound pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(io.BytesIO(content), formats=FORMATS)
             opened.load()
-            frames = getattr(opened, "n_frames", 1) if opened.format != "JPEG" else 1
+            # A telephone's MPO has the photograph first, then smaller ones.
+            frames = 1 if opened.format in ("JPEG", "MPO") else getattr(opened, "n_frames", 1)
             drawn = opened.format == "TIFF" and opened.tag_v2.get(270) == standin.DESCRIPTION
             image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):  # 65535 is white
-                image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))
+            deep = image.mode.startswith("I;16") or \
+                (image.mode == "I" and opened.format in ("PNG", "PPM"))
+            brightest, transparent = 0, False
+            if deep:
+                greys = np.asarray(image)
+                brightest = int(greys.max())
+                image = Image.fromarray((greys / (white / 255) + 0.5).clip(0, 255)
+                                        .astype(np.uint8))
+            elif image.has_transparency_data:
+                image = image.convert("RGBA")
+                transparent = image.getextrema()[3][0] < 255
+                backdrop = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(backdrop, image).convert("RGB")
             if image.mode not in ("I", "F"):
                 image = image.convert("L")  # through the palette where there is one
+    except UnidentifiedImageError:
+        raise ValueError("no image, or of a format that is not known") from None
     except Exception as error:  # a damaged image fails in as many ways as there are decoders
-        raise Problem(f"{entry.place}: cannot be read as an image ({error}); replace or remove the "
-                      f"file") from error
-    if frames != 1 or image.mode != "L":
-        odd = f"holds {frames} pictures" if frames != 1 else f"mode {image.mode} has no fixed white"
-        raise Problem(f"{entry.place}: {odd}; save one picture as 8-bit grey")
-    return image, drawn
+        raise ValueError(str(error) or type(error).__name__) from error
+    if frames != 1:
+        raise ValueError(f"holds {frames} pictures; save one of them as 8-bit grey")
+    if image.mode != "L":
+        raise ValueError(f"mode {image.mode} has no fixed white; save it as 8-bit grey")
+    return Photo(image, drawn, brightest, transparent)
 
 
 def framed(entry, grey, crop):
@@ -241,8 +350,10 @@ def framed(entry, grey, crop):
     elif crop == "square":
         side = min(width, height)
         x, y = (width - side) // 2, (height - side) // 2
+    elif crop == "manifest":
+        grey, (x, y, side) = detected(entry, grey)
     else:
-        x, y, side = entry.box if crop == "manifest" else map(int, crop.split(","))
+        x, y, side = map(int, crop.split(","))
         if not side or x + side > width or y + side > height:
             raise Problem(f"{entry.place}: {width} x {height} pixels, too small for the box "
                           f"{x},{y},{side}; correct it, or give --crop square or none")
@@ -261,40 +372,16 @@ def framed(entry, grey, crop):
     return np.asarray(image), WideCrop(around, side)
 
 
-def oddities(faces, splits, sizes, crop):
-    """What a reader of the results has to know. Raises `Problem` if there is nothing to compare."""
-    by_emotion = collections.Counter(faces.emotions.tolist())
-    subjects = collections.Counter(faces.subjects.tolist())
-    if len(by_emotion) < 2:
-        raise Problem(f"all faces show {faces.emotions[0]}; a classifier needs at least two "
-                      f"emotions")
-    for name, emotion in zip(faces.names, faces.emotions):
-        if by_emotion[emotion] == 1:
-            raise Problem(f"{name}: the only face of emotion {emotion}; correct the label, add "
-                          f"faces or remove this one")
-    notes = []
-    if len(sizes) > 1:
-        ends = [f"{width} x {height}" for width, height in (min(sizes), max(sizes))]
-        notes.append(f"images of {len(sizes)} sizes, {ends[0]} to {ends[1]}, are framed by {crop}: "
-                     f"look at report/faces.png")
-    if crop == "none" and any(width != height for width, height in sizes):
-        notes.append("images that are not square are squeezed; --crop square cuts them instead")
-    first, same = {}, []
-    for name, image in zip(faces.names, faces.images):
-        if first.setdefault(image.tobytes(), name) != name:
-            same.append(f"{name} as {first[image.tobytes()]}")
-    if same:
-        notes.append(f"the same pixels, A LEAK if on two sides of a split: {listed(same, 3)}")
-    if subjects[""]:
-        notes.append("it is not known who is who: the same people may be on both sides of a split")
-    else:
-        shown = set(zip(faces.subjects, faces.emotions))
-        missing = [f"{subject} {emotion}" for subject in subjects for emotion in by_emotion
-                   if (subject, emotion) not in shown]
-        if missing:
-            notes.append(f"no face of this person with this emotion: {listed(missing, 8)}")
-    both = {subject for subject in subjects
-            if subject and len(set(splits[faces.subjects == subject])) > 1}
-    if both:
-        notes.append(f"on both sides of the data's own split: {listed(sorted(both), 3)}")
-    return notes
+def detected(entry, grey):
+    """(image, box) of a table's box, rounded to pixels: the image's edge is repeated where a
+    detector's box goes over it."""
+    x, y, side = (round(value) for value in entry.box)
+    width, height = grey.size
+    if side < MIN_SIDE or side > 2 * max(width, height) or \
+            not (0 <= x + side / 2 <= width and 0 <= y + side / 2 <= height):
+        raise Problem(f"{entry.place}: {width} x {height} pixels, no face in the box "
+                      f"{x},{y},{side}; correct it, or give --crop square or none")
+    over = max(0, -x, -y, x + side - width, y + side - height)
+    if over:
+        grey = Image.fromarray(np.pad(np.asarray(grey), over, "edge"))
+    return grey, (x + over, y + over, side)

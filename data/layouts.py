@@ -1,167 +1,345 @@
-"""Where faces and their labels lie: from a path to entries, in whatever layout the path has."""
+"""Which layout a data set has: from a path to entries, a face each, with notes for the user.
+
+A label stands in a list that came with the images, in the file's name, or in the name of a folder
+above it: `read_files` looks for them in this order.
+"""
 
 import collections
-import csv
-import functools
-import itertools
 import os
+import posixpath
 import re
-import zipfile
-from collections.abc import Callable
+import tarfile
+import unicodedata
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
-import utils
-from utils import Problem
+from data import labelfiles, tables
+from data.emotions import names_emotion
+from data.files import Entry, encodable, file_at, list_folder, list_zip
+from utils import Problem, listed
 
-import numpy as np
-from PIL import Image
-
+SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".webp", ".pgm",
+            ".ppm", ".gif"}
 JAFFE_NAME = re.compile(r"([\w-]+)\.(AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?\.\w+", re.IGNORECASE)
-FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # its labels 0 to 6
-SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train",
-          "validation": "train", "publictest": "train", "test": "test", "testing": "test",
-          "privatetest": "test"}  # the words for the two sides of a split
-SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".pgm", ".ppm", ".gif"}
-MAX_BYTES = 64 * 2**20  # of one image
+KDEF_NAME = re.compile(r"[AB]([FM]\d\d)(AF|AN|DI|HA|NE|SA|SU)(S|FL|FR|HL|HR)\.\w+", re.IGNORECASE)
+KDEF = {"af": "afraid", "an": "angry", "di": "disgusted", "ha": "happy", "ne": "neutral",
+        "sa": "sad", "su": "surprised"}
+RAFD_NAME = re.compile(
+    r"Rafd\d+_(\d+)_\w+_(angry|contemptuous|disgusted|fearful|happy|neutral|sad|surprised)_"
+    r"(frontal|left|right)\.\w+", re.IGNORECASE)
+# S005, AF01, 001, take000, subject 3: people and takes, not emotions.
+NUMBERED = re.compile(r"[^\W\d_]{0,10}[ _.-]?\d{1,8}")
+TAKES = re.compile(r"(take|session|seq|sequence|video|clip|frame|fold|set|batch|cam|camera|view)"
+                   r"[ _.-]?\d+", re.IGNORECASE)
+CLASSES = re.compile(r"(class|cls|label|emotion|emo|category|cat|expression|expr)[ _.-]?\d+",
+                     re.IGNORECASE)
+MAX_LABELS = 30
 LAYOUTS = "give --data a folder or zip with JAFFE's names (KA.AN1.39.tiff), EMOTION/file, or " \
-    "train/EMOTION/file and test/EMOTION/file, or a CSV with the columns " \
-    "file,emotion[,subject,split,x,y,side] or emotion,pixels,Usage"
+    f"train/EMOTION/file and test/EMOTION/file, or a CSV with {tables.FORMS}"
+EMOTION_WAY_OUT = "--emotion PATTERN takes the emotion from a file's name or path, such as " \
+    "'^[^/]+/([^/]+)/' for the second folder; or list the faces in a CSV"
 
 
-class Entry(NamedTuple):
-    """A face before it is read."""
+def read_layout(path, emotion=""):
+    """The faces of a folder, zip or table, whatever its layout.
 
-    name: str
-    subject: str  # "" where it is not known who it is
-    emotion: str
-    split: str  # "train", "test", or "" where the data brings no split
-    box: tuple  # (x, y, side) if a manifest has it, else ()
-    read: Callable  # gives the file's bytes, or an image
-    place: str  # names it to the user
+    Parameters
+    ----------
+    path : Path
+    emotion : regular expression that finds the emotion in a file's name or path, or ""
 
+    Returns
+    -------
+    list of Entry, notes
 
-def read_layout(path):
-    """(entries, number of files that are no images) of whatever layout `path` has."""
+    Raises
+    ------
+    Problem
+        where no emotion is told
+    """
+    place = encodable(path)
     if path.is_dir():
-        files = [(file.relative_to(path).as_posix(), functools.partial(read_file, file), str(file))
-                 for file in sorted(path.rglob("*")) if not file.is_dir()]
+        files, notes = list_folder(path)
+        entries, more = read_files(files, place, emotion)
     elif not path.is_file():
-        raise Problem(f"{path}: no such file or folder; {LAYOUTS}")
-    elif path.suffix.lower() == ".csv":
-        return csv_entries(path), 0
+        raise Problem(f"{place}: no such file or folder; {LAYOUTS}")
+    elif labelfiles.RAFDB_LIST.fullmatch(path.name):
+        above = path.absolute().parent
+        return read_layout(above.parent if above.name.lower() == "emolabel" else above, emotion)
+    elif path.suffix.lower() in tables.SUFFIXES:
+        notes = []
+        entries, more = tables.read_table(file_at(path), beside(path.parent),
+                                          fer2013_beside(path.parent))
     elif path.suffix.lower() == ".zip":
-        files = zip_files(path)
+        files, notes = list_zip(path)
+        entries, more = read_files(files, place, emotion)
+    elif tarfile.is_tarfile(path):
+        raise Problem(f"{place}: is a tar archive; unpack it and give --data the folder")
+    elif path.suffix.lower() in (".rar", ".7z"):
+        raise Problem(f"{place}: is a {path.suffix[1:].lower()} archive; unpack it and give --data "
+                      f"the folder")
     else:
-        raise Problem(f"{path}: no layout of faces; {LAYOUTS}")
-    images = [file for file in files if PurePosixPath(file[0]).suffix.lower() in SUFFIXES
-              and not PurePosixPath(file[0]).name.startswith(".")]
+        raise Problem(f"{place}: no layout of faces; {LAYOUTS}")
+    if emotion:
+        entries = [entry._replace(emotion=matched(entry, emotion, "--emotion"))
+                   for entry in entries]
+    return entries, notes + more
+
+
+def matched(entry, pattern, option):
+    """What the pattern's first group that is not empty finds or, without groups, all it finds."""
+    match = re.search(pattern, PurePosixPath(entry.name).name) or re.search(pattern, entry.name)
+    text = match and next(filter(None, match.groups() if match.re.groups else [match[0]]), "")
+    if not text:
+        raise Problem(f"{entry.place}: {option} {pattern} does not match this name; correct the "
+                      f"pattern, or list the faces in a CSV")
+    return text
+
+
+# ------------------------------------------------------------------------- files that tables name
+def spellings(text):
+    """A path as a table may have meant it: with Windows' backslashes, with accents decomposed."""
+    for slashes in (text, text.replace("\\", "/")):
+        for form in ("NFC", "NFD"):
+            yield unicodedata.normalize(form, slashes)
+
+
+def beside(folder):
+    """A function that gives the `File` a cell of a table in this folder names, or None."""
+    def find(text):
+        for base in (folder, folder / "images", folder.parent / "images"):
+            for spelling in spellings(text):
+                if os.path.isfile(base / spelling):
+                    return file_at(base / spelling, posixpath.normpath(encodable(spelling)))
+        return None
+
+    return find
+
+
+def fer2013_beside(folder):
+    return file_at(folder / "fer2013.csv") if (folder / "fer2013.csv").is_file() else None
+
+
+def within(files, table):
+    """The same for a table that lies among `files`: only these can be named."""
+    by_name = {file.name: file for file in files}
+    by_base = collections.defaultdict(list)
+    for file in files:
+        by_base[posixpath.basename(file.name)].append(file)
+    folder = posixpath.dirname(table.name)
+
+    def find(text):
+        for base in (folder, posixpath.join(folder, "images"), posixpath.join(folder, "../images")):
+            for spelling in spellings(text):
+                file = by_name.get(posixpath.normpath(posixpath.join(base, spelling)))
+                if file:
+                    return file
+        alike = by_base[text]
+        return alike[0] if len(alike) == 1 else None
+
+    return find
+
+
+def read_one_table(candidates, files, place):
+    """The faces of the one table among files that lists faces; None if there is none."""
+    known = [file for file in candidates if tables.tells_faces(file)]
+    names = {posixpath.basename(file.name).lower(): file for file in known}
+    fer2013 = names.get("fer2013.csv")
+    if set(names) == {"fer2013.csv", "fer2013new.csv"}:
+        known = [names["fer2013new.csv"]]
+    if len(known) > 1:
+        raise Problem(f"{place}: holds {len(known)} tables of faces, "
+                      f"{listed([file.name for file in known], 3)}; give --data one of them")
+    if not known:
+        return None
+    entries, notes = tables.read_table(known[0], within(files, known[0]), fer2013)
+    notes.insert(0, f"labels are those of {known[0].name}")
+    listed_names = {entry.name for entry in entries}
+    unlisted = sum(suffix(file) in SUFFIXES and file.name not in listed_names for file in files)
+    if unlisted:
+        notes.append(f"{unlisted} images are not listed in {known[0].name} and were left out")
+    return entries, notes
+
+
+# ------------------------------------------------------------------------- folders and zips
+def read_files(files, place, emotion):
+    """(entries, notes) of all files of a folder or zip."""
+    images = [file for file in files if suffix(file) in SUFFIXES]
+    candidates = [file for file in files if suffix(file) in tables.SUFFIXES]
+    others = collections.Counter(suffix(file) or "no suffix" for file in files
+                                 if suffix(file) not in SUFFIXES)
+    kinds = listed([f"{kind} {count}" for kind, count in others.most_common()], 3)
+    notes = [f"{others.total()} files that are no images were skipped: {kinds}"] if others else []
     if not images:
-        raise Problem(f"{path}: holds no image; {LAYOUTS}")
-    return file_entries(images), len(files) - len(images)
+        from_table = read_one_table(candidates, files, place)
+        if from_table is None:
+            raise Problem(f"{place}: holds no image; {LAYOUTS}")
+        return from_table
+    if emotion:
+        return unlabelled(images), notes
+    label_list, ck_labels = labelfiles.rafdb_list(files), labelfiles.ck_labels(files)
+    if label_list:
+        return labelfiles.rafdb(label_list, images)
+    if ck_labels:
+        return labelfiles.ck(ck_labels, images)
+    entries, more = entries_by_name(images)
+    if entries:
+        return entries, notes + more
+    level = emotion_level(images)
+    if level is None:
+        from_table = read_one_table(candidates, files, place)
+        if from_table:
+            return from_table
+    entries, more = entries_by_folder(images, level, place)
+    return entries, notes + more
 
 
-def file_entries(images):
-    """Entries of (name, read, place) by JAFFE's names or by folders."""
-    matches = [JAFFE_NAME.fullmatch(PurePosixPath(name).name) for name, *_ in images]
-    if all(matches):
-        return [Entry(match[0], match[1], match[2].upper(), "", (), read, place)
-                for match, (_, read, place) in zip(matches, images)]
-    entries, seen = [], {}
-    for name, read, place in images:
-        *folders, _ = PurePosixPath(name).parts
-        if not folders:
-            odd = next(file[2] for file, match in zip(images, matches) if not match)
-            raise Problem(f"{odd}: a name that tells no emotion, or a second layout in one "
-                          f"folder; {LAYOUTS}")
-        split = SPLITS.get(folders[-2].lower(), "") if len(folders) > 1 else ""
-        seen.setdefault(bool(split), place)
-        entries.append(Entry(name, "", folders[-1], split, (), read, place))
-    if len(seen) > 1:
-        raise Problem(f"{seen[False]}: two layouts in one folder: this file lies in neither "
-                      f"train/ nor test/, others do; {LAYOUTS}")
-    return entries
+def suffix(file):
+    return PurePosixPath(file.name).suffix.lower()
 
 
-def read_file(file):
-    if not file.is_file():
-        raise Problem(f"{file}: no file that can be read (a dangling link?); remove it")
-    if file.stat().st_size > MAX_BYTES:
-        raise Problem(f"{file}: over {MAX_BYTES >> 20} MiB, which no face is; remove it")
-    return file.read_bytes()
+def base(file):
+    return PurePosixPath(file.name).name
 
 
-def zip_files(path):
-    """A folder's listing from an archive that is never unpacked: a member's path has no effect."""
-    remedy = "download it again, or unpack it and give --data the folder"
-    with utils.reading(path, remedy):
-        archive = zipfile.ZipFile(path)
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    if len(members) > 100_000:
-        raise Problem(f"{path}: {len(members)} files inside, more than 100000; unpack it")
-
-    def read(member):
-        if member.file_size > MAX_BYTES:
-            raise Problem(f"{path}: {member.filename} is over {MAX_BYTES >> 20} MiB, "
-                          f"which no face is")
-        with utils.reading(f"{path}: {member.filename}", remedy):
-            return archive.read(member)
-
-    return [(member.filename, functools.partial(read, member), f"{path}: {member.filename}")
-            for member in members]
-
-
-def csv_entries(path):
-    """Entries of a manifest or of FER2013's CSV, told apart by their columns."""
-    entries = []
-    with utils.reading(path, "save it as CSV in UTF-8"), \
-            open(path, encoding="utf-8-sig", newline="") as stream:
-        head = stream.readline()
-        delimiter = ";" if head.count(";") > head.count(",") else ","
-        reader = csv.reader(itertools.chain([head], stream), strict=True, delimiter=delimiter)
-        columns = [column.strip().lower() for column in next(reader, [])]
-        if "emotion" not in columns or not {"file", "pixels"} & set(columns):
-            raise Problem(f"{path}: lacks file,emotion or emotion,pixels in its first line; "
-                          f"{LAYOUTS}")
-        for number, cells in enumerate(filter(any, reader), 1):
-            place = f"{path}, face {number}"
-            if len(cells) != len(columns):
-                raise Problem(f"{place}: {len(cells)} cells, the first line has "
-                              f"{len(columns)}; put a text with a comma into double quotes")
-            row = collections.defaultdict(str, zip(columns, map(str.strip, cells)))
-            split = row["usage"] or row["split"]
-            if split and split.lower() not in SPLITS:
-                raise Problem(f"{place}: split {split} is none of {', '.join(SPLITS)}")
-            make = pixel_entry if "pixels" in row else manifest_entry
-            entry = make(row, number, path, place)
-            entries.append(entry._replace(split=SPLITS.get(split.lower(), "")))
-    if not entries:
-        raise Problem(f"{path}: holds no face; it needs a line for each below the first")
-    return entries
+def entries_by_name(images):
+    """(entries, notes) by JAFFE's, KDEF's or RaFD's names; none if not all files have them."""
+    for dataset, pattern in (("JAFFE", JAFFE_NAME), ("KDEF", KDEF_NAME), ("RaFD", RAFD_NAME)):
+        matches = [pattern.fullmatch(base(file)) for file in images]
+        if not all(matches):
+            continue
+        entries, notes = [], []
+        for file, match in zip(images, matches):
+            code = match[2].upper() if dataset == "JAFFE" else match[2].lower()
+            entries.append(Entry(match[0], match[1].upper() if dataset == "KDEF" else match[1],
+                                 KDEF.get(code, code), "", (), file.read, file.place))
+        if dataset != "JAFFE":
+            notes.append(f"person and emotion are those of {dataset}'s names")
+            aside = sum(match[3].lower() not in ("s", "frontal") for match in matches)
+            if aside:
+                notes.append(f"{aside} of {dataset}'s {len(images)} faces are not seen from the "
+                             f"front")
+        return entries, notes
+    return [], []
 
 
-def pixel_entry(row, number, path, place):
-    """A row of FER2013's CSV: a digit and 48 * 48 greys."""
-    if not re.fullmatch("[0-6]", row["emotion"]):
-        raise Problem(f"{place}: emotion {row['emotion']} is none of 0 to 6")
-    try:
-        greys = np.frombuffer(bytes(map(int, row["pixels"].split())), np.uint8).reshape(48, 48)
-    except ValueError:
-        raise Problem(f"{place}: pixels are not 2304 whole numbers from 0 to 255; "
-                      f"correct or remove the line") from None
-    return Entry(f"{number:06d}", "", FER2013[int(row["emotion"])], "", (),
-                 lambda: Image.fromarray(greys), place)
+def unlabelled(images):
+    """Entries without emotions, which --emotion will find; subjects where the names tell them."""
+    named, _ = entries_by_name(images)
+    subjects = [entry.subject for entry in named] or [""] * len(images)
+    splits = splits_of(images)
+    return [Entry(file.name, subject, "", split, (), file.read, file.place)
+            for file, subject, split in zip(images, subjects, splits)]
 
 
-def manifest_entry(row, number, path, place):
-    file, box = path.parent / row["file"], ()
-    if not row["file"] or not row["file"].isprintable() or not file.is_file():
-        raise Problem(f"{place}: no file {file}; files are sought beside the CSV")
-    if not row["emotion"]:
-        raise Problem(f"{place}: has no emotion; correct or remove the line")
-    if {"x", "y", "side"} <= row.keys():
-        box = row["x"], row["y"], row["side"]
-        if not all(re.fullmatch(r"\d{1,5}", number, re.ASCII) for number in box):
-            raise Problem(f"{place}: x, y, side are {', '.join(box)}, not pixels")
-    return Entry(os.path.normpath(row["file"]), row["subject"], row["emotion"], "",
-                 tuple(map(int, box)), functools.partial(read_file, file), place)
+def folders_of(file):
+    return PurePosixPath(file.name).parts[:-1]
+
+
+def splits_of(images):
+    """"train", "val", "test" or "" of each file, by the last folder with such a name."""
+    splits = []
+    for file in images:
+        words = [tables.SPLITS[folder.lower()] for folder in folders_of(file)
+                 if folder.lower() in tables.SPLITS]
+        splits.append(words[-1] if words else "")
+    if "" in splits and any(splits):
+        odd = images[splits.index("")]
+        raise Problem(f"{odd.place}: two layouts in one folder: this file lies in neither train/ "
+                      f"nor test/, others do; {LAYOUTS}")
+    return splits
+
+
+def levels_of(images):
+    """The folders above the files by level: -1 is the last one, 0 the first."""
+    paths = [folders_of(file) for file in images]
+    least, most = min(map(len, paths)), max(map(len, paths))
+    numbers = list(range(-1, -least - 1, -1))
+    if least < most:  # else these are the same ones
+        numbers += range(least)
+    return {number: [path[number] for path in paths] for number in numbers}
+
+
+def emotion_level(images):
+    """The level of folders whose names are emotions, or None: at least two of them and half.
+
+    The numbers 0 to 7 are emotions too, where no level has words.
+    """
+    words, digits = {}, []
+    for number, folders in levels_of(images).items():
+        names = set(folders) - {name for name in folders if name.lower() in tables.SPLITS}
+        known = sum(map(names_emotion, names))
+        if known >= 2 and known >= len(names) / 2:
+            words[number] = known / len(names)
+        if len(names) > 1 and all(re.fullmatch("[0-7]", name) for name in names):
+            digits.append(number)
+    return max(words, key=words.get) if words else digits[0] if digits else None
+
+
+def entries_by_folder(images, level, place):
+    """(entries, notes): the emotion is the folder at that level, or else the last one that is no
+    train/ or test/."""
+    if not all(map(folders_of, images)):
+        patterns = (JAFFE_NAME, KDEF_NAME, RAFD_NAME)
+        odd = [file.place for file in images if not folders_of(file)
+               and not any(pattern.fullmatch(base(file)) for pattern in patterns)]
+        raise Problem(f"{listed(odd, 3)}: a name that tells no emotion, or a second layout in one "
+                      f"folder; {LAYOUTS}")
+    levels = levels_of(images)
+    splits, notes = splits_of(images), []
+    if level is None:
+        level = guessed_level(levels)
+        counts = collections.Counter(levels[level])
+        refuse_people(images, counts, place)
+        said = listed([f"{name} {count}" for name, count in counts.most_common()], 10)
+        notes.append(f"no folders have names of emotions that are known: the last ones are taken "
+                     f"as labels, {said}; {EMOTION_WAY_OUT}")
+    elif level != -1 and len(levels) > 1:
+        notes.append(f"emotions are the folders {listed(sorted(set(levels[level])), 3)}")
+    subjects, more = subjects_in(levels, level)
+    entries = [Entry(file.name, subject, emotion, split, (), file.read, file.place)
+               for file, subject, emotion, split in zip(images, subjects, levels[level], splits)]
+    return entries, notes + more
+
+
+def guessed_level(levels):
+    """The last level that is not train/ and test/ alone."""
+    for number, folders in levels.items():
+        if not {folder.lower() for folder in folders} <= tables.SPLITS.keys():
+            return number
+    return -1
+
+
+def refuse_people(images, counts, place):
+    """Raise `Problem` if labels, a Counter, are folders of people or takes or too many."""
+    numbered = [name for name in counts if NUMBERED.fullmatch(name) and not CLASSES.fullmatch(name)]
+    said = f"{place}: the emotion is not told: the last folder level has the names " \
+        f"{listed(sorted(counts), 4)}"
+    if len(numbered) > len(counts) / 2:
+        ck = all(labelfiles.CK_FRAME.fullmatch(base(file)) for file in images)
+        hint = "for CK+ give the folder that holds Emotion too, or " if ck else ""
+        raise Problem(f"{said}, which look like people or takes; {hint}{EMOTION_WAY_OUT}")
+    if len(counts) > MAX_LABELS:
+        raise Problem(f"{said}, more than {MAX_LABELS}; {EMOTION_WAY_OUT}")
+
+
+def subjects_in(levels, emotion):
+    """(subjects, notes): the first level of folders that look like people beside the emotions'.
+
+    Their names have numbers, each emotion has several of them, and most have several emotions.
+    """
+    nobody = [""] * len(levels[emotion])
+    for number in sorted(levels):
+        folders = levels[number]
+        if number == emotion or folders == levels[emotion]:
+            continue
+        if not all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name) for name in folders):
+            continue
+        emotions_of, names_of = collections.defaultdict(set), collections.defaultdict(set)
+        for name, label in zip(folders, levels[emotion]):
+            emotions_of[name].add(label)
+            names_of[label].add(name)
+        recurring = sum(len(labels) > 1 for labels in emotions_of.values())
+        if recurring > len(emotions_of) / 2 and all(len(names) > 1 for names in names_of.values()):
+            return folders, [f"subjects are the folders {listed(sorted(emotions_of), 3)}; where "
+                             f"they are not, give --subject PATTERN"]
+    return nobody, []

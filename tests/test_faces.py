@@ -1,11 +1,13 @@
-"""Reading faces: layouts, formats, framing, registration. Refusals are in test_bad_input.py."""
+"""Faces: formats, framing, registration, layouts of the same faces. What layouts there are is in
+test_layouts.py, what is refused in test_bad_faces.py."""
 
 import io
 import shutil
 import zipfile
 
 from data import faces as data
-from data import standin
+from data import registration, standin, tables
+from data.files import Entry
 
 import numpy as np
 import pytest
@@ -21,8 +23,8 @@ def loaded(image, form="PNG", crop=data.JAFFE_BOX, **options):
     """int (48, 48) of an image saved in a format."""
     stream = io.BytesIO()
     image.save(stream, form, **options)
-    entry = data.Entry("a", "", "", "", (), stream.getvalue, "a")
-    face, _ = data.framed(entry, data.decode(entry)[0], crop)
+    entry = Entry("a", "", "", "", (), stream.getvalue, "a")
+    face, _ = data.framed(entry, data.decode(entry.read()).grey, crop)
     assert face.dtype == np.uint8
     return face.astype(int)
 
@@ -60,22 +62,32 @@ def test_every_mode_and_format_gives_the_same_face():
 def layouts(folder):
     """The same 36 drawn faces in every layout: [(what --data gets, options)]."""
     listed, split = ["File; Emotion;subject"], ["file,emotion,subject,split,x,y,side"]
+    tabs = ["Image\tLabel\tPerson"]
     with zipfile.ZipFile(folder / "zipped.zip", "w") as packed:
         for file in sorted(draw_tiny(folder / "names").iterdir(), reverse=True):
             packed.write(file, f"../deep/{file.name}")
             person, take = file.name[:2], file.name[5]
             emotion, part = LONG[file.name[3:5]], "Test" if take == "3" else "Training"
-            for place in (f"folders/{emotion}", f"parts/{part}/{emotion}"):
+            for place in (f"folders/{emotion}", f"parts/{part}/{emotion}",
+                          f"nested/{emotion}/{person}", f"takes/{person}/{emotion}/take{take}"):
                 (folder / place).mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, folder / place / file.name.replace(".", "_", 1))
+            tabs.append(f"names\\{file.name}\t{emotion}\t{person}")
             listed.append(f"names/{file.name};{emotion};Ms {person}")
             split.append(f"names/{file.name},{emotion},{person},{part},50,65,161")
         packed.writestr("__MACOSX/._AA.AN1.png", b"resource fork")
-    for name, lines in (("listed", listed), ("split", split)):
-        (folder / f"{name}.csv").write_text("\n".join(lines), "utf-8-sig", newline="\r\n")
+    for name, lines in (("listed.csv", listed), ("split.csv", split), ("tabs.tsv", tabs)):
+        (folder / name).write_text("\n".join(lines), "utf-8-sig", newline="\r\n")
+    with zipfile.ZipFile(folder / "table.zip", "w") as packed:
+        packed.write(folder / "listed.csv", "deep/listed.csv")
+        for file in (folder / "names").iterdir():  # names that tell nothing by themselves
+            packed.write(file, f"deep/names/{file.name}")
+        packed.write(folder / "names" / "AA.AN1.png", "deep/names/cover.png")
     box = {"crop": data.JAFFE_BOX}
     by_name = {**box, "subject": r"^(x\d+)_|^(?:.*/)?(\w\w)_"}
+    by_folder = {**box, "subject": r"(?:^|/)(\w\w)/"}
     return [("names", box), ("zipped.zip", box), ("folders", by_name), ("parts", by_name),
+            ("nested", by_folder), ("takes", by_folder), ("tabs.tsv", box), ("table.zip", box),
             ("listed.csv", box), ("split.csv", {})]
 
 
@@ -90,7 +102,7 @@ def test_every_layout_gives_the_same_arrays(tmp_path):
         assert [who[-2:] for who in faces.subjects] == plain.subjects.tolist()
         assert [LONG.get(e, e) for e in faces.emotions] == [LONG[e] for e in plain.emotions]
         split = path in ("parts", "split.csv")
-        assert [(faces.parts == part).sum() for part in ("train", "test", "")] == (
+        assert [(found.splits == part).sum() for part in ("train", "test", "")] == (
             [24, 12, 0] if split else [0, 0, 36])
         assert split == ("on both sides of the data's own split: AA, BB, CC ... (4 in all)"
                          in found.notes)
@@ -112,17 +124,17 @@ def write_fer2013(path):
 def test_fer2013(tmp_path):
     found = data.load_faces(write_fer2013(tmp_path / "fer2013.csv"))
     assert found.crop == "square" and "it is not known who is who" in found.notes[0]
-    assert found.faces.parts.tolist() == ["train"] * 35 + ["test"] * 14
-    assert found.faces.emotions[:7].tolist() == list(data.FER2013)
+    assert found.splits.tolist() == ["train"] * 35 + ["test"] * 14
+    assert found.faces.emotions[:7].tolist() == list(tables.FER2013[:7])
     row = (tmp_path / "fer2013.csv").read_text().splitlines()[3].split(",")[1]
     assert found.faces.images[2].ravel().tolist() == list(map(int, row.split()))
 
 
 def test_stand_in_is_shaped_like_jaffe_and_knows_that_it_is_drawn(stand_in, tmp_path):
-    faces, *others = data.load_faces(stand_in)
-    assert others == ["standin", data.JAFFE_BOX, []]
+    faces, _, splits, *others = data.load_faces(stand_in)
+    assert others == ["standin", data.JAFFE_BOX, []] and set(splits.tolist()) == {""}
     for texts, counts in ((faces.emotions, data.JAFFE_EMOTIONS),
-                          (faces.subjects, data.JAFFE_PEOPLE)):
+                          (faces.subjects, data.JAFFE_SUBJECTS)):
         assert dict(zip(*np.unique(texts, return_counts=True))) == counts
     modes = [Image.open(file).mode for file in stand_in.iterdir()]
     assert (modes.count("L"), modes.count("P")) == (190, 23)
@@ -135,7 +147,7 @@ def test_stand_in_is_shaped_like_jaffe_and_knows_that_it_is_drawn(stand_in, tmp_
             packed.write(tmp_path / file.name, f"jaffe/{file.name}")
     missing = ["THIS IS NOT THE WHOLE OF JAFFE: 29 faces of AN, it has 30",
                "THIS IS NOT THE WHOLE OF JAFFE: 22 faces of KA, it has 23"]
-    for path, notes in ((tmp_path, ["1 files that are no images were skipped", *missing]),
+    for path, notes in ((tmp_path, ["1 files that are no images were skipped: .zip 1", *missing]),
                         (tmp_path / "jaffe.zip", [*missing, "jaffe.zip is not the official "
                                                   f"jaffe.zip, of MD5 {data.JAFFE_MD5}"])):
         found = data.load_faces(path)
@@ -152,7 +164,7 @@ def test_oddities_are_said(tmp_path):
     for file in folder.glob("DD.SU*"):
         file.unlink()
     notes = data.load_faces(folder, crop="none").notes
-    for said in ("1 files that are no images were skipped",
+    for said in ("1 files that are no images were skipped: .txt 1",
                  "images of 2 sizes, 256 x 256 to 300 x 200", "squeezed",
                  "A LEAK if on two sides of a split: BB.HA2.png as AA.AN1.png",
                  "no face of this person with this emotion: DD SU"):
@@ -166,48 +178,54 @@ def turning(angle, zoom):
     return np.exp(zoom) * np.array([[cos, -sin], [sin, cos]])
 
 
-def test_a_moved_face_is_brought_back(drawn):
+@pytest.fixture(scope="module")
+def wide_crops(stand_in):
+    return data.load_faces(stand_in).wide_crops
+
+
+def test_a_warped_face_is_brought_back(wide_crops):
     """By shift, angle and scale: within half a pixel of the 48, which is 1.7 of the picture's."""
-    mean = data.mean_face(drawn.pictures)
-    movements = data.register(drawn.pictures, mean)
-    assert (np.abs(movements) <= data.LIMITS).all() and movements.any(1).all()
+    mean = registration.mean_face(wide_crops)
+    transforms = registration.register(wide_crops, mean)
+    assert (np.abs(transforms) <= registration.LIMITS).all() and transforms.any(1).all()
     rng, off, corner = np.random.default_rng(1), [], [30, 40]  # a point, pixels off the middle
     for row in range(0, 213, 15):
         *shift, angle, zoom = rng.uniform(-1, 1, 4) * [4, 4, 0.03, 0.05]
-        grey, side = drawn.pictures[row]
+        grey, side = wide_crops[row]
         turn, middle = np.linalg.inv(turning(angle, zoom)), np.full(2, len(grey) / 2)
         rest = middle - turn @ (middle + shift)
         image = Image.fromarray(grey).transform(
             grey.shape, Image.Transform.AFFINE, [*turn[0], rest[0], *turn[1], rest[1]],
             Image.Resampling.BICUBIC)
-        patch, = data.patches([data.Picture(np.asarray(image), side)])
-        *found, found_angle, found_zoom = data.movement(data.blurred(patch), mean)
+        patch, = registration.patches([data.WideCrop(np.asarray(image), side)])
+        *found, found_angle, found_zoom = registration.estimate_transform(
+            registration.blurred(patch), mean)
         # First back to where the face was, then as that one is registered.
-        *own, own_angle, own_zoom = movements[row]
+        *own, own_angle, own_zoom = transforms[row]
         place = turning(found_angle, found_zoom) @ corner + found
         place = np.linalg.inv(turning(own_angle, own_zoom)) @ (place - own)
         off.append(np.linalg.norm(place - turning(angle, zoom) @ corner - shift))
     assert np.mean(off) < 0.5 * 161 / 48 / 2 and max(off) < 0.5 * 161 / 48
 
 
-def test_moved_by_nothing_is_the_box_and_by_pixels_is_shifted(drawn):
-    for picture, image in zip(drawn.pictures[:5], drawn.images.astype(int)):
-        assert np.abs(data.moved(picture, np.zeros(4)) - image).mean() < 1.5
-        shifted = data.moved(picture, np.array([161 / 48 * 3, 0, 0, 0]))  # three pixels to the left
+def test_warped_by_nothing_is_the_box_and_by_pixels_is_shifted(drawn, wide_crops):
+    for wide_crop, image in zip(wide_crops[:5], drawn.images.astype(int)):
+        assert np.abs(registration.warp(wide_crop, np.zeros(4)) - image).mean() < 1.5
+        shifted = registration.warp(wide_crop, np.array([161 / 48 * 3, 0, 0, 0]))  # 3 to the left
         assert np.abs(shifted[:, :-3] - image[:, 3:]).mean() < 1.5
 
 
-def test_an_unbelievable_registration_keeps_the_box(drawn):
-    mean, (patch,) = data.mean_face(drawn.pictures[:20]), data.patches(drawn.pictures[:1])
-    for shift, believed in ((3, True), (9, False)):  # 6 and 18 pixels
-        moved = data.blurred(np.roll(patch, shift, axis=1))
-        assert data.movement(moved, mean).any() == believed
+def test_a_transform_beyond_the_limits_is_rejected(wide_crops):
+    mean, (patch,) = registration.mean_face(wide_crops[:20]), registration.patches(wide_crops[:1])
+    for shift, accepted in ((3, True), (9, False)):  # 6 and 18 pixels
+        shifted = registration.blurred(np.roll(patch, shift, axis=1))
+        assert registration.estimate_transform(shifted, mean).any() == accepted
 
 
 @pytest.mark.skipif(not REAL_FACES.is_dir(), reason="the real photographs are not there")
 def test_real_photographs():
-    faces, *others = data.load_faces(REAL_FACES, data.JAFFE_BOX)
+    faces, wide_crops, _, *others = data.load_faces(REAL_FACES, data.JAFFE_BOX)
     assert len(faces.names) == 204 and others == [REAL_FACES.name, data.JAFFE_BOX, []]
     assert dict(zip(*np.unique(faces.emotions, return_counts=True))) == {"HA": 102, "NE": 102}
-    movements = data.register(faces.pictures, data.mean_face(faces.pictures))
-    assert 0.3 < movements[:, 0].std() < 4 and movements.any(1).mean() > 0.95
+    transforms = registration.register(wide_crops, registration.mean_face(wide_crops))
+    assert 0.3 < transforms[:, 0].std() < 4 and transforms.any(1).mean() > 0.95

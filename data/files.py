@@ -1,0 +1,154 @@
+"""What lies in a folder or in a zip: files that are opened one by one; nothing is unpacked."""
+
+import collections
+import contextlib
+import functools
+import os
+import unicodedata
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import utils
+from utils import Problem, listed
+
+MAX_BYTES = 64 * 2**20  # of one image
+MAX_MEMBERS = 100_000  # of one zip
+SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found",
+          "system volume information"}  # of macOS, Synology, Windows, Linux
+
+
+class File(NamedTuple):
+    """A file that has not been read."""
+
+    name: str  # its path in the folder or zip, with "/", fit to be encoded
+    place: str  # names it to the user
+    open: Callable  # a context manager that gives a binary stream
+
+    def read(self):
+        """All its bytes."""
+        with self.open() as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise Problem(f"{self.place}: over {MAX_BYTES >> 20} MiB, which no face is; remove it")
+        return content
+
+
+def encodable(path):
+    """A path as text that can be encoded: bytes that are no UTF-8 as \\xff, accents composed."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
+
+
+def is_system(name):
+    """Whether a name is a hidden file's or folder's, or one that systems make for themselves."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+@contextlib.contextmanager
+def open_file(path, place):
+    if not path.is_file():  # a pipe would be waited for
+        raise Problem(f"{place}: no file that can be read (a dangling link?); remove it")
+    with open(path, "rb") as stream:
+        yield stream
+
+
+def file_at(path, name=""):
+    """The `File` at a path."""
+    place = encodable(path)
+    return File(name or place, place, functools.partial(open_file, Path(path), place))
+
+
+def skipped_note(skipped):
+    """What is said of hidden and system files: a list of sentences."""
+    return [f"hidden or system files and folders were skipped: {listed(sorted(skipped), 3)}"] \
+        if skipped else []
+
+
+def list_folder(root):
+    """All files below a folder, through links too, in the order of their names.
+
+    Returns (list of `File`, notes). A folder that links reach a second time is read once. Raises
+    `Problem` for a folder that may not be read.
+    """
+    files, skipped, notes, visited = [], [], [], set()
+    real_root = Path(os.path.realpath(root))
+    todo = collections.deque([root])
+    while todo:
+        folder = todo.pop()
+        real = os.path.realpath(folder)
+        if real in visited or (folder != root and real_root.is_relative_to(real)):
+            notes.append(f"{encodable(folder)}: links to a folder that is read already; skipped")
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(folder) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise Problem(f"{encodable(folder)}: cannot be read ({error.strerror}); give access, "
+                          f"or move it elsewhere") from error
+        for entry in inside:
+            path = Path(entry.path)
+            name = encodable(path.relative_to(root).as_posix())
+            if is_system(entry.name):
+                skipped.append(name)
+            elif not entry.is_dir():
+                files.append(file_at(path, name))
+            elif entry.is_symlink():
+                todo.appendleft(path)  # after all that is no link
+            else:
+                todo.append(path)
+    return sorted(files, key=lambda file: file.name), skipped_note(skipped) + notes
+
+
+def list_zip(path):
+    """All files in a zip, in the order of their names: (list of `File`, notes).
+
+    A member's path says where it belongs in the listing, and nothing else.
+    """
+    remedy = "download it again, or unpack it and give --data the folder"
+    archive_place = encodable(path)
+    with utils.reading(archive_place, remedy):
+        archive = zipfile.ZipFile(path)
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) > MAX_MEMBERS:
+        raise Problem(f"{archive_place}: {len(members)} files inside, more than {MAX_MEMBERS}; "
+                      f"unpack it and give --data the folder")
+
+    @contextlib.contextmanager
+    def open_member(member, place):
+        with utils.reading(place, remedy), archive.open(member) as stream:
+            yield stream
+
+    files, skipped = [], set()
+    for member in members:
+        parts = [part for part in member_name(member).split("/") if part not in ("", ".", "..")]
+        system = next((place for place, part in enumerate(parts) if is_system(part)), None)
+        name, place = "/".join(parts), f"{archive_place}: {'/'.join(parts)}"
+        if system is not None:
+            skipped.add("/".join(parts[:system + 1]))
+        elif parts:
+            files.append(File(name, place, functools.partial(open_member, member, place)))
+    return sorted(files, key=lambda file: file.name), skipped_note(skipped)
+
+
+def member_name(member):
+    """A member's path with "/". Archives of macOS hold UTF-8 without the flag that says so."""
+    name = member.filename
+    if not member.flag_bits & 0x800:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return encodable(name.replace("\\", "/"))
+
+
+class Entry(NamedTuple):
+    """A face before it is read."""
+
+    name: str
+    subject: str  # "" where it is not known who it is
+    emotion: str
+    split: str  # "train", "val", "test", or "" where the data brings no split
+    box: tuple  # (x, y, side), floats, if a table has it, else ()
+    read: Callable  # gives the bytes of an image file, or a Pillow image of mode L
+    place: str  # names it to the user

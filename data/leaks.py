@@ -1,0 +1,126 @@
+"""Faces that tell a classifier about others: equal and nearly equal ones, frames of one sequence.
+
+On two sides of a split they make test faces known.
+"""
+
+import collections
+import re
+from pathlib import PurePosixPath
+
+from utils import listed
+
+import numpy as np
+
+TWIN = 1.5  # grey levels, mean over pixels, by which recompressed faces differ at most
+SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))  # rows, columns; a twin has the opposite ones
+BLOCK = 8  # pixels
+ENOUGH = 1000  # twins to be warned of
+# A frame's number: at the end of a name that has another number, or all there is of it.
+FRAME = re.compile(r"(.*\d.*?)[_-](?:frame|img|image)?[_-]?\d{4,}")
+FRAME_ALONE = re.compile(r"(?:frame|img|image)?[ _-]?\d+")
+NUMBERED_FOLDER = re.compile(r"[^\W\d_]{1,10}[ _.-]?\d+|\d{2,}")
+
+
+def leak_notes(names, images):
+    """What may leak from one side of a split to the other, sentences, of names and uint8 images."""
+    notes = []
+    same_stem = stems_twice(names)
+    if same_stem:
+        notes.append(f"files of one name with two suffixes, A LEAK if they show the same and are "
+                     f"on two sides of a split: {listed(same_stem, 3)}")
+    equal, first_rows = equal_faces(images)
+    for pairs, said in ((equal, "the same pixels"),
+                        (near_twins(images, first_rows),
+                         "nearly the same pixels (saved again, or shifted)")):
+        if pairs:
+            pairs = [f"{names[row]} as {names[other]}" for row, other in pairs]
+            notes.append(f"{said}, A LEAK if on two sides of a split: {listed(pairs, 3)}")
+    frames = collections.Counter(filter(None, sequences(names).tolist()))
+    several = [sequence for sequence, count in frames.items() if count > 1]
+    if several:
+        notes.append(f"frames of one sequence, A LEAK if on two sides of a split (loso and kfold "
+                     f"keep a person's together): {listed(several, 3)}")
+    return notes
+
+
+def stems_twice(names):
+    """["KA.AN1.39.jpg and KA.AN1.39.tiff"]: files that differ in their suffix alone."""
+    by_stem = collections.defaultdict(list)
+    for name in names.tolist():
+        by_stem[str(PurePosixPath(name).with_suffix("")).casefold()].append(name)
+    return [" and ".join(alike) for alike in by_stem.values() if len(alike) > 1]
+
+
+def equal_faces(images):
+    """([(row, row of the first face with the same pixels)], rows of all first ones)."""
+    first, pairs = {}, []
+    for row, image in enumerate(images):
+        other = first.setdefault(image.tobytes(), row)
+        if other != row:
+            pairs.append((row, other))
+    return pairs, np.array(list(first.values()))
+
+
+def near_twins(images, rows):
+    """[(row, row of a face nearly the same)]: saved again, or shifted by a pixel.
+
+    A face's means over 8 x 8 blocks are 25 numbers that hardly change when it is saved again. A
+    tree of them finds the nearest face of each, for each shift, without comparing all with all:
+    35,000 faces take six seconds. What is near is compared pixel by pixel. eps=1: a face at most
+    twice as far as the nearest will do, which spares a search among thousands that are alike.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(rows) < 2:
+        return []
+    images = images[rows]
+    tree = cKDTree(block_means(middle_of(images)))
+    pairs = {}
+    for shift in SHIFTS:
+        shifted = middle_of(images, *shift)
+        _, nearest = tree.query(block_means(shifted), k=2, eps=1, distance_upper_bound=5 * TWIN,
+                                workers=-1)  # two: one of them may be the face itself
+        for row, column in zip(*np.nonzero(nearest < len(images))):
+            other = nearest[row, column]
+            difference = shifted[row].astype(int) - middle_of(images[other])
+            if other != row and np.abs(difference).mean() <= TWIN:
+                first, second = sorted((rows[row], rows[other]))
+                pairs.setdefault(second, first)
+        if len(pairs) > ENOUGH:
+            break
+    return sorted(pairs.items())
+
+
+def middle_of(images, down=0, right=0):
+    """(..., 40, 40) of (..., 48, 48), shifted."""
+    return images[..., 4 + down:44 + down, 4 + right:44 + right]
+
+
+def block_means(images):
+    """float32 (n, 25) of (n, 40, 40)."""
+    blocks = images.reshape(len(images), 5, BLOCK, 5, BLOCK)
+    return blocks.mean((2, 4), dtype=np.float32).reshape(len(images), 25)
+
+
+def sequences(names):
+    """Which sequence each face is a frame of, where names tell.
+
+    Parameters
+    ----------
+    names : str (n,), paths with "/"
+
+    Returns
+    -------
+    str (n,): "S010_004" of S010_004_00000017.png, "001/anger/take000" of
+    001/anger/take000/img_0000.jpg, "" where the name tells of none
+    """
+    result = []
+    for name in map(PurePosixPath, np.asarray(names).tolist()):
+        match, folders = FRAME.fullmatch(name.stem), name.parts[:-1]
+        if match:
+            result.append(match[1])
+        elif FRAME_ALONE.fullmatch(name.stem) and any(map(NUMBERED_FOLDER.fullmatch, folders[-2:])):
+            result.append("/".join(folders))
+        else:
+            result.append("")
+    return np.array(result, str)

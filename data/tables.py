@@ -1,0 +1,226 @@
+"""Tables of faces: manifests that list files, and CSVs that hold the pixels themselves."""
+
+import csv
+import functools
+import io
+import itertools
+import math
+import re
+
+import utils
+from data import labelfiles
+from data.files import Entry
+from utils import Problem, listed
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val",
+          "validation": "val", "dev": "val", "publictest": "val", "test": "test",
+          "testing": "test", "privatetest": "test"}  # the words for the sides of a split
+FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
+           "contempt")  # its labels 0 to 6; 7 in the CSV of CK+ that has its form
+# What columns are called, without case and signs; of several the first one is read. muxspace's
+# user.id is who gave the label, not who is shown: it is none of the subjects.
+COLUMNS = {
+    "file": ("file", "filename", "filepath", "image", "imagename", "imagepath", "img", "path",
+             "subdirectoryfilepath"),
+    "emotion": ("emotion", "expression", "label", "class"),
+    "subject": ("subject", "subjectid", "person", "personid", "identity", "id"),
+    "split": ("split", "usage", "partition", "subset"),
+    "pixels": ("pixels",),
+    "x": ("x", "facex"), "y": ("y", "facey"), "side": ("side", "width", "w", "facewidth"),
+    "height": ("height", "h", "faceheight")}
+FORMS = "the columns file,emotion[,subject,split,x,y,side] or emotion,pixels[,Usage]"
+MIN_SIDE = 8  # pixels of a face that is one
+MAX_LINE = 2**22  # characters; the pixels of 512 x 512 are a million
+MAX_FACES = 2_000_000
+
+csv.field_size_limit(MAX_LINE)
+
+
+def read_table(file, find, fer2013=None):
+    """The faces of a table.
+
+    Parameters
+    ----------
+    file : File
+    find : function that gives the `File` whose path a cell has, or None
+    fer2013 : the `File` with the pixels for FERPlus' table, which has votes alone
+
+    Returns
+    -------
+    list of Entry, notes
+    """
+    known = {}
+    with utils.reading(file.place, "save it as CSV in UTF-8"), file.open() as stream:
+        columns, rows = opened(stream, file.place)
+        if labelfiles.is_ferplus(columns):
+            if fer2013 is None:
+                raise Problem(f"{file.place}: has FERPlus' votes and no pixels; put fer2013.csv "
+                              f"beside it")
+            pixels, _ = read_table(fer2013, find)
+            entries, notes = labelfiles.ferplus(columns, rows, pixels, file.place)
+        else:
+            known, notes = known_columns(columns, file.place)
+            if "emotion" in known and "pixels" in known:
+                entries = pixel_entries(known, rows)
+            elif "emotion" in known and "file" in known:
+                entries = manifest_entries(known, rows, find)
+            else:
+                raise Problem(f"{file.place}: lacks file,emotion or emotion,pixels in its first "
+                              f"line; it needs {FORMS}")
+    if not entries:
+        raise Problem(f"{file.place}: holds no face; it needs a line for each below the first")
+    ids = {entry.subject for entry in entries}
+    if known.get("subject") == columns.get("id", -1) and len(ids) == len(entries):
+        entries = [entry._replace(subject="") for entry in entries]  # it counts the lines
+    if "user.id" in columns:
+        entries, more = labelfiles.annotators_agreed(entries)
+        notes += more
+    if "subdirectory_filepath" in columns:
+        entries, more = labelfiles.affectnet(entries)
+        notes += more
+    return entries, notes
+
+
+def opened(stream, place):
+    """({column: its number}, rows) of a table with commas, semicolons or tabs; rows yields (number,
+    place, cells)."""
+    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    lines = iter(functools.partial(text.readline, MAX_LINE), "")
+    head = next(lines, "")
+    reader = csv.reader(itertools.chain([head], lines), strict=True,
+                        delimiter=max(",;\t", key=head.count))
+    columns = {}
+    for number, cell in enumerate(next(reader, [])):
+        name = cell.strip().lower()
+        if name and name in columns:
+            raise Problem(f"{place}: two columns are called {name}; rename or remove one")
+        columns[name or number] = number
+
+    def rows():
+        for number, cells in enumerate(filter(any, reader), 1):
+            row_place = f"{place}, face {number}"
+            if number > MAX_FACES:
+                raise Problem(f"{row_place}: more than {MAX_FACES} faces; divide the table")
+            if len(cells) != len(columns):
+                raise Problem(f"{row_place}: {len(cells)} cells, the first line has "
+                              f"{len(columns)}; put a text with a comma into double quotes")
+            yield number, row_place, [cell.strip() for cell in cells]
+
+    return columns, rows()
+
+
+def known_columns(columns, place):
+    """({name in COLUMNS: number of the column}, notes)."""
+    plain = {re.sub("[^a-z]", "", str(column)): column for column in columns}
+    known, notes = {}, []
+    for name, aliases in COLUMNS.items():
+        there = [plain[alias] for alias in aliases if alias in plain]
+        if there:
+            known[name] = columns[there[0]]
+        if len(there) > 1 and name in ("emotion", "subject"):
+            notes.append(f"{place}: of the columns {listed(there, 4)} {there[0]} is read")
+    if "x" in known or "y" in known:
+        if not {"x", "y", "side"} <= known.keys():
+            raise Problem(f"{place}: a box needs the columns x, y and side (or width and height); "
+                          f"add what is missing, or rename what is no box")
+    else:  # the size of the image
+        known.pop("side", None)
+    return known, notes
+
+
+def tells_faces(file):
+    """Whether a file is a table that `read_table` knows by its columns."""
+    try:
+        with file.open() as stream:
+            columns, _ = opened(stream, file.place)
+            known, _ = known_columns(columns, file.place)
+    except (Problem, UnicodeError, csv.Error, OSError):
+        return False
+    return labelfiles.is_ferplus(columns) or \
+        "emotion" in known and ("file" in known or "pixels" in known)
+
+
+def cell_of(cells, known, name):
+    return cells[known[name]] if name in known else ""
+
+
+def split_in(cell, place):
+    if cell and cell.lower() not in SPLITS:
+        raise Problem(f"{place}: split {cell} is none of {', '.join(SPLITS)}")
+    return SPLITS.get(cell.lower(), "")
+
+
+def emotion_in(cell, place):
+    if not cell:
+        raise Problem(f"{place}: has no emotion; correct or remove the line")
+    return cell
+
+
+def manifest_entries(known, rows, find):
+    """The entries of a table that lists files. Raises `Problem` for those that are missing."""
+    entries, missing = [], []
+    for _, place, cells in rows:
+        emotion = emotion_in(cells[known["emotion"]], place)
+        split = split_in(cell_of(cells, known, "split"), place)
+        text = cells[known["file"]]
+        file = find(text) if text else None
+        if file is None:
+            missing.append(f"{place}: no file {text}")
+            continue
+        entries.append(Entry(file.name, cell_of(cells, known, "subject"), emotion, split,
+                             box_in(cells, known, place), file.read, place))
+    if missing:
+        raise Problem(f"{listed(missing, 3)}; files are sought beside the table and in images/ "
+                      f"there")
+    return entries
+
+
+def box_in(cells, known, place):
+    """(x, y, side) of a line, () if the table has no boxes; the square around one that is none."""
+    if "side" not in known:
+        return ()
+    texts = [cells[known[name]] for name in ("x", "y", "side", "height") if name in known]
+    if not all(re.fullmatch(r"-?\d{1,5}(\.\d*)?", text, re.ASCII) for text in texts):
+        raise Problem(f"{place}: x, y, side are {', '.join(texts)}, not pixels; correct or remove "
+                      f"the line")
+    x, y, width, height = [*map(float, texts), float(texts[2])][:4]
+    side = max(width, height)
+    return x - (side - width) / 2, y - (side - height) / 2, side
+
+
+def pixel_entries(known, rows):
+    """The entries of a table that holds the pixels, as FER2013's does."""
+    entries, needed = [], 0
+    for number, place, cells in rows:
+        emotion = emotion_in(cells[known["emotion"]], place)
+        if re.fullmatch(r"\d{1,4}(\.0*)?", emotion, re.ASCII):
+            if int(float(emotion)) >= len(FER2013):
+                raise Problem(f"{place}: emotion {emotion} is none of 0 to 7; correct or remove "
+                              f"the line")
+            emotion = FER2013[int(float(emotion))]
+        greys = pixels_in(cells[known["pixels"]], needed, place)
+        needed = len(greys)
+        split = split_in(cell_of(cells, known, "split"), place)
+        entries.append(Entry(f"{number:06d}", cell_of(cells, known, "subject"), emotion, split, (),
+                             functools.partial(Image.fromarray, greys), place))
+    return entries
+
+
+def pixels_in(cell, needed, place):
+    """uint8 (side, side) of a cell; needed: the side of those before, or 0."""
+    texts = cell.split()
+    side = math.isqrt(len(texts))
+    if side * side != len(texts) or side < MIN_SIDE or (needed and side != needed):
+        size = f"{side} x {side}" if side * side == len(texts) else f"{len(texts)}"
+        needed = needed or 48
+        raise Problem(f"{place}: {size} pixels, {needed} x {needed} are needed; correct or remove "
+                      f"the line")
+    try:
+        return np.frombuffer(bytes(map(int, texts)), np.uint8).reshape(side, side)
+    except ValueError:
+        raise Problem(f"{place}: pixels are not whole numbers from 0 to 255; correct or remove the "
+                      f"line") from None
