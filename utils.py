@@ -239,7 +239,11 @@ def place_of(path):
 def read_made_from(path):
     """A file's own `Job.made_from`."""
     with reading(path), np.load(path, allow_pickle=False) as stored:
-        return json.loads(str(stored["made_from"]))
+        made_from = json.loads(str(stored["made_from"]))
+        if {name: type(value) for name, value in made_from.items()} != {
+                "file": str, "settings": dict, "inputs": dict}:
+            raise ValueError("it does not say what it was made from")
+        return made_from
 
 
 def up_to_date(path):
