@@ -111,7 +111,7 @@ def test_holm_and_the_questions_before():
     assert statistics.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
     asked = {"A": [made_up(2.5)], "B": [made_up(1)]}
     assert statistics.verdicts({"A": asked["A"]})["A"] == "Yes"
-    assert statistics.verdicts(asked)["A"] == "Not shown"  # the smaller of two, and not small enough
+    assert statistics.verdicts(asked)["A"] == "Not shown"  # not small enough for two
     assert statistics.verdicts({"A": [made_up(9)]}, {"A": [made_up(0)]})["A"] == "Not shown"
 
 
@@ -137,7 +137,8 @@ def test_answers():
             "Is `interpolate` more than longer training?** Not asked: no arm longer-interpolate",
             "(exploratory, 1 looked at): pixel-transfer +8.0"):
         assert any(said in line for line in lines), said
-    assert not any("longer training" in line for line in statistics.answers(gains, CONTROLS, "loso"))
+    lines = statistics.answers(gains, CONTROLS, "loso")
+    assert not any("longer training" in line for line in lines)
     own = statistics.answers({"mine": {"none": made_up(3)}}, {"mine": ()}, "loso")
     assert len(own) == 1 and "`mine` beat no augmentation?** Yes: +3.0" in own[0]
     pairs = statistics.comparisons(["none", *gains], CONTROLS, "published")
