@@ -23,7 +23,8 @@ import utils
 from augment import METHODS, synthetic_of
 from data.baselines import BASELINES, nearness, novelty
 from data.experiment import faces_of, non_default, open_experiment, require_splits
-from data.faces import as_input
+from data.faces import as_input, load_photo
+from data.registration import register, warp
 from data.splits import SUBJECT_INDEPENDENT
 from data.statistics import (
     INTERVALS,
@@ -139,8 +140,8 @@ def evaluate(experiment):
         rungs = ladder(hits, subjects, protocol, ratio, controls=CONTROLS["translate"])
     transforms = utils.load_arrays(experiment.file(0, "train"))["transforms"]
     return {
-        "dataset": {"name": experiment.dataset, "title": experiment.title, **{key: getattr(experiment, key) for key in (
-            "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},
+        "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
+            "title", "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},
         "protocol": protocol, "runs": len(experiment.runs),
         "repeats": experiment.settings["repeats"],
         "units": len(results["none"]["accuracy"]["per_unit"]), "interval": INTERVALS[protocol],
@@ -292,12 +293,20 @@ def runs_in_words(metrics):
     return " of ".join(f"1 {noun}" if n == 1 else f"{n} {noun}s" for n, noun in counts)
 
 
+def opening(metrics):
+    """What a reader wants to know first, a line each: what helps, and where a gain comes from."""
+    results = {**metrics["arms"], **metrics["baselines"]}
+    helps = {name: values["gain"] for name, values in results.items()
+             if values["gain"] and values["gain"]["ci95"] and values["gain"]["ci95"][0] > 0}
+    best = sorted(helps, key=lambda name: -helps[name]["mean"])
+    lines = ["Over no augmentation, intervals above 0: " + (", ".join(
+        f"{name} {points(helps[name])}" for name in best) or "none") + ". Each interval is the "
+        "arm's own; the answers allow for the number of questions."]
+    return lines + ([ladder_in_words(metrics["ladder"])] if metrics["ladder"] else [])
+
+
 def gains_in_words(metrics):
-    """Where the gain comes from, or what the best gain is; then the answers, a line each."""
-    lines = []
-    if metrics["ladder"]:
-        lines.append(ladder_in_words(metrics["ladder"]))
-    return lines + answers(metrics["against"], CONTROLS, metrics["protocol"])
+    return opening(metrics) + answers(metrics["against"], CONTROLS, metrics["protocol"])
 
 
 FIGURES = {
@@ -330,8 +339,10 @@ def report(experiment, metrics):
                      f"their registration was rejected")
     for note in notes:
         text += [f"> **Note:** {markdown_text(note)}.", ""]
+    for line in opening(metrics):
+        text += [line, ""]
     if metrics["ladder"]:
-        text += [ladder_in_words(metrics["ladder"]), "", f"![{FIGURES['ladder']}](ladder.png)", ""]
+        text += [f"![{FIGURES['ladder']}](ladder.png)", ""]
     text += [near_in_words(metrics["nearness"]), ""]
     if published:
         text += [f"The paper reports {PAPER['gain']:+.2f} points on JAFFE, from one run: "
@@ -492,9 +503,11 @@ def draw_confusion(metrics):
 
 
 def draw_ladder(rungs):
-    """A dot for each rung's accuracy, a bar for the step to it, with the step's 95 % interval."""
+    """The ladder as a figure: a dot for each rung's accuracy, a bar for the step to it, with the
+    step's 95 % interval."""
     figure, axes = utils.new_figure(7, 1 + 0.5 * len(rungs))
     beside = axes.get_yaxis_transform()  # x from 0 to 1 across the axes, y by row
+    up, down = utils.COLOURS[0], utils.COLOURS[5]
     labels = []
     for row, rung in enumerate(rungs):
         reached, step = rung["accuracy"], rung["step"]
@@ -503,7 +516,8 @@ def draw_ladder(rungs):
         axes.plot(reached, row, "o", color="black", ms=5, zorder=4)
         if not step:
             continue
-        before, colour = rungs[row - 1]["accuracy"], utils.COLOURS[0 if step["mean"] >= 0 else 5]
+        before = rungs[row - 1]["accuracy"]
+        colour = up if step["mean"] >= 0 else down
         axes.plot([before, before], [row - 1, row], color="#999999", lw=0.8, zorder=1)
         axes.plot([before, reached], [row, row], color=colour, lw=9, alpha=0.45, zorder=2,
                   solid_capstyle="butt")

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import utils
 from augment import METHODS, synthetic_of
 from data.experiment import open_experiment
-from data.faces import SIDE
+from data.faces import SIDE, as_input
 from utils import Job, Problem
 
 import numpy as np
@@ -62,35 +62,40 @@ def build_lenet5(emotions=7, side=SIDE):
 def lenet5(weights, images):
     """`build_lenet5` as a function: logits (n, emotions) of images (n, 32, 32).
 
-    weights: in the order of Keras' `get_weights`.
+    weights: in the order of Keras' `get_weights`. A convolution is one matrix product, and the axes
+    are (channels, n, height, width): a row of that product is then as long as it can be.
     """
     tf = utils.tensorflow()
     kernel1, bias1, kernel2, bias2, kernel3, bias3, dense1, bias4, dense2, bias5 = weights
-    x = images[tf.newaxis]  # channels first: (channels, n, height, width)
+    x = images[tf.newaxis]
     x = halved(convolution(x, kernel1, bias1))
     x = halved(convolution(x, kernel2, bias2))
-    x = convolution(x, kernel3, bias3)  # (120, n, 1, 1)
-    x = tf.transpose(x[:, :, 0, 0])
+    # What is left, 5 x 5 pixels, is as large as the third kernel, which thus is a dense layer.
+    x = tf.reshape(tf.transpose(x, (1, 2, 3, 0)), (-1, 5 * 5 * 16))
+    x = tf.nn.relu(x @ tf.reshape(kernel3, (5 * 5 * 16, 120)) + bias3)
     x = tf.nn.relu(x @ dense1 + bias4)
     return x @ dense2 + bias5
 
 
 def convolution(x, kernel, bias):
-    """A 5 x 5 convolution without padding and its ReLU, (channels, n, height, width) to (filters,
-    n, height - 4, width - 4), as one matrix product over 25 shifted copies of x."""
+    """A 5 x 5 convolution without padding and its ReLU: (channels, n, height, width) to (filters,
+    n, height - 4, width - 4)."""
     tf = utils.tensorflow()
     channels, n, height, width = x.shape
     height, width, filters = height - 4, width - 4, kernel.shape[-1]
-    copies = [x[:, :, i:i + height, j:j + width] for i in range(5) for j in range(5)]
-    columns = tf.reshape(tf.stack(copies), (25 * channels, n * height * width))
-    matrix = tf.reshape(kernel, (25 * channels, filters))
-    sums = tf.reshape(tf.matmul(matrix, columns, transpose_a=True), (filters, n, height, width))
+    # 25 shifted copies, as channels: the five shifts along the columns of five along the rows.
+    x = tf.concat([x[:, :, i:i + height] for i in range(5)], axis=0)
+    x = tf.concat([x[:, :, :, j:j + width] for j in range(5)], axis=0)
+    matrix = tf.reshape(tf.transpose(kernel, (3, 1, 0, 2)), (filters, 25 * channels))
+    sums = matrix @ tf.reshape(x, (25 * channels, n * height * width))
+    sums = tf.reshape(sums, (filters, n, height, width))
     return tf.nn.relu(sums + tf.reshape(bias, (filters, 1, 1, 1)))
 
 
 def halved(x):
     """Average pooling: the means of 2 x 2 pixels that do not overlap."""
-    return (x[..., ::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, ::2] + x[..., 1::2, 1::2]) / 4
+    x = x[:, :, 0::2] + x[:, :, 1::2]
+    return (x[:, :, :, 0::2] + x[:, :, :, 1::2]) / 4
 
 
 # ---------------------------------------------------------------------------------- the training
@@ -125,12 +130,15 @@ def train_published(train, synthetic=None, *, emotions, epochs, patience, batch,
         float32 (epochs taken, 5): optimiser steps so far, loss and accuracy in training, while the
         weights changed; validation loss and accuracy.
     """
-    faces, (rows, held_out) = published_faces(train, synthetic, emotions, geometric)
-    state, rng = fresh_state(len(emotions), seed), np.random.default_rng([*seed, 2])
-    history = []
-    for _ in range(epochs):
-        state, loss, accuracy = take_steps(state, faces, rows_in_batches(rows, batch), rng)
-        history.append((state.steps, loss, accuracy, *measure(state.weights, held_out)))
+    images, labels = images_and_labels(train, synthetic, emotions)
+    rows, held_out = published_split(labels)
+    faces = training_set(images, labels, geometric)
+    validation = images[held_out], labels[held_out]
+    state, rng = fresh_state(len(emotions), seed), maps_generator(seed)
+    batches, history = rows_in_batches(rows, batch), []
+    for _ in range(epochs):  # not reshuffled, as the paper
+        state, loss, accuracy = take_steps(state, faces, batches, rng)
+        history.append((state.steps, loss, accuracy, *measure(state.weights, validation)))
         epochs_since_best = len(history) - 1 - np.argmin([row[3] for row in history])
         if patience and epochs_since_best >= patience:
             break
@@ -156,12 +164,14 @@ def train_longer(train, other, *, emotions, batch, seed):
         As from `train_published`.
     """
     steps = int(other["history"][-1, 0])
-    faces, (rows, held_out) = published_faces(train, None, emotions)
-    state, rng = fresh_state(len(emotions), seed), np.random.default_rng([*seed, 2])
-    batches, history = rows_in_batches(rows, batch), []
+    images, labels = images_and_labels(train, None, emotions)
+    rows, held_out = published_split(labels)
+    faces = training_set(images, labels, geometric=False)
+    validation = images[held_out], labels[held_out]
+    state, batches, history = fresh_state(len(emotions), seed), rows_in_batches(rows, batch), []
     while state.steps < steps:
-        state, loss, accuracy = take_steps(state, faces, batches[:steps - state.steps], rng)
-        history.append((state.steps, loss, accuracy, *measure(state.weights, held_out)))
+        state, loss, accuracy = take_steps(state, faces, batches[:steps - state.steps])
+        history.append((state.steps, loss, accuracy, *measure(state.weights, validation)))
     return {**utils.named_weights(state.weights), "history": np.float32(history)}
 
 
@@ -184,9 +194,10 @@ def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batc
         "w00" to "w09" as from `train_published`. "history": float32 (looks, 3): optimiser steps so
         far, and the loss and accuracy in the hundred steps before.
     """
-    faces = training_set(train, synthetic, emotions, geometric)
-    batches = mixed_rows(len(train["images"]), faces.count, steps, batch, seed)
-    state, rng = fresh_state(len(emotions), seed), np.random.default_rng([*seed, 2])
+    images, labels = images_and_labels(train, synthetic, emotions)
+    faces = training_set(images, labels, geometric)
+    batches = mixed_rows(len(train["images"]), len(images), steps, batch, seed)
+    state, rng = fresh_state(len(emotions), seed), maps_generator(seed)
     history, kept = [], []
     for first in range(0, steps, LOOK):
         state, loss, accuracy = take_steps(state, faces, batches[first:first + LOOK], rng)
@@ -220,49 +231,50 @@ def rows_in_batches(rows, batch):
 
 # ------------------------------------------------------------------------------------- the faces
 class TrainingSet(NamedTuple):
-    """Faces to train on, in tensors of one size for sets of many sizes: XLA compiles a program
-    for every size."""
+    """Faces to train on, filled up so that sets of many sizes have tensors of one size: XLA
+    compiles a program for every size."""
 
-    images: object  # float32 (at least count, 32, 32), or (..., 48, 48) for random maps
-    labels: object  # int32 (at least count,)
-    count: int
+    images: object  # float32 (at least n, 32, 32), or (at least n, 48, 48) for random maps
+    labels: object  # int32 (at least n,)
     geometric: bool
 
 
-def training_set(train, synthetic, emotions, geometric=False):
-    """The `TrainingSet` of a training set, the real ones first."""
-    images, labels = images_and_labels(train, synthetic, emotions)
-    tf, count = utils.tensorflow(), len(images)
-    if not geometric:  # resized once, not in each step
-        images = tf.image.resize(images[..., np.newaxis], (INPUT, INPUT)).numpy()[..., 0]
-    missing = -count % 4096
-    images = tf.constant(np.pad(images, ((0, missing), (0, 0), (0, 0))))
-    labels = tf.constant(np.pad(labels, (0, missing)))
-    return TrainingSet(images, labels, count, geometric)
-
-
 def images_and_labels(train, synthetic, emotions):
-    """float32 (n, 48, 48) in [0, 1], int32 (n,): the real faces first, the synthetic ones after."""
-    images, labels = train["images"] / np.float32(255), train["emotions"]
+    """float32 (n, 48, 48, 1) in [0, 1], int32 (n,): the real faces first, the synthetic ones
+    after."""
+    images, names = as_input(train["images"]), train["emotions"]
     if synthetic is not None:
-        images = np.concatenate([images, synthetic["images"].reshape(-1, SIDE, SIDE)])
-        labels = np.concatenate([labels, synthetic["emotions"]])
-    unknown = set(labels.tolist()) - set(emotions)
+        images = np.concatenate([images, synthetic["images"].reshape(-1, SIDE, SIDE, 1)])
+        names = np.concatenate([names, synthetic["emotions"]])
+    unknown = set(names.tolist()) - set(emotions)
     if unknown:
         raise Problem(f"a face of emotion {min(unknown)}, which the experiment does not have; "
                       f"restore its files, or begin another one")
-    return images, np.searchsorted(emotions, labels).astype(np.int32)
+    return images, np.searchsorted(emotions, names).astype(np.int32)
 
 
-def published_faces(train, synthetic, emotions, geometric=False):
-    """`TrainingSet`, the rows to train on, and (images, labels) of the 25 % that validate."""
+def training_set(images, labels, geometric):
+    """The `TrainingSet` of what `images_and_labels` returns."""
+    tf = utils.tensorflow()
+    if not geometric:  # resized once, not in each step
+        images = tf.image.resize(images, (INPUT, INPUT)).numpy()
+    missing = -len(images) % 4096
+    images = np.pad(images[..., 0], ((0, missing), (0, 0), (0, 0)))
+    return TrainingSet(tf.constant(images), tf.constant(np.pad(labels, (0, missing))), geometric)
+
+
+def published_split(labels):
+    """Rows (training, validation): 25 % of all faces, drawn after augmentation as the paper has
+    it."""
     from sklearn.model_selection import train_test_split
 
-    images, labels = images_and_labels(train, synthetic, emotions)
-    rows, held_out = train_test_split(np.arange(len(labels)), test_size=0.25, random_state=42,
-                                      stratify=labels)
-    faces = training_set(train, synthetic, emotions, geometric)
-    return faces, (rows, (images[held_out, ..., np.newaxis], labels[held_out]))
+    rows = np.arange(len(labels))
+    return train_test_split(rows, test_size=0.25, random_state=42, stratify=labels)
+
+
+def maps_generator(seed):
+    """The random numbers of the maps, independent of those that order the rows."""
+    return np.random.default_rng([*seed, 2])
 
 
 def random_maps(count, rng):
@@ -323,7 +335,7 @@ def fresh_state(emotions, seed):
                  [np.zeros_like(weight) for weight in weights], 0)
 
 
-def take_steps(state, faces, batches, rng):
+def take_steps(state, faces, batches, rng=None):
     """Take an optimiser step for each batch: the new `State`, mean loss and accuracy.
 
     batches: int32 (steps, batch), rows of faces, -1 for none. rng: of the random maps.
@@ -352,7 +364,7 @@ def compiled_steps():
     """The XLA program of `take_steps`; without XLA, where it is not to be had, a plain graph."""
     tf = utils.tensorflow()
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=utils.xla_works())
     def program(weights, means, squares, steps, images, labels, batches, maps, count):
         def step(number, weights, means, squares, loss, right):
             real = tf.cast(batches[number] >= 0, tf.float32)
@@ -392,24 +404,21 @@ def adam(weights, means, squares, gradients, step):
 
 @functools.cache
 def plain_model(emotions):
-    return build_lenet5(emotions)
+    """The one `build_lenet5` of this process with so many emotions."""
+    model = build_lenet5(emotions)
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    return model
 
 
 def measure(weights, faces):
     """(mean cross-entropy in nats, accuracy) on faces, a pair (images, labels)."""
-    from keras.losses import sparse_categorical_crossentropy
-
-    images, labels = faces
-    model = plain_model(len(weights[-1]))
+    model, (images, labels) = plain_model(len(weights[-1])), faces
     model.set_weights(weights)
-    loss = right = 0.0
-    for first in range(0, len(images), 512):  # so many at a time, for memory's sake
-        targets = labels[first:first + 512]
-        probabilities = model(images[first:first + 512])
-        # Of the network's own output: Keras finds the logits behind it.
-        loss += float(np.sum(sparse_categorical_crossentropy(targets, probabilities)))
-        right += np.count_nonzero(np.argmax(probabilities, axis=1) == targets)
-    return loss / len(images), right / len(images)
+    model.reset_metrics()
+    for first in range(0, len(images), 512):  # Keras keeps the mean over all parts
+        loss, accuracy = model.test_on_batch(images[first:first + 512], labels[first:first + 512])
+    return float(loss), float(accuracy)
+
 
 # ------------------------------------------------------------------------------------------- arms
 class Arm(NamedTuple):

@@ -239,7 +239,11 @@ def place_of(path):
 def read_made_from(path):
     """A file's own `Job.made_from`."""
     with reading(path), np.load(path, allow_pickle=False) as stored:
-        return json.loads(str(stored["made_from"]))
+        made_from = json.loads(str(stored["made_from"]))
+        if {name: type(value) for name, value in made_from.items()} != {
+                "file": str, "settings": dict, "inputs": dict}:
+            raise ValueError("it does not say what it was made from")
+        return made_from
 
 
 def up_to_date(path):
@@ -475,6 +479,17 @@ def tensorflow():
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
     return tf
+
+
+@functools.cache
+def xla_works():
+    """Whether TensorFlow's compiler, XLA, is to be had here: the same code runs without, slower."""
+    tf = tensorflow()
+    try:
+        tf.function(lambda: tf.constant(1.0) + 1.0, jit_compile=True)()
+    except (tf.errors.OpError, ValueError):
+        return False
+    return True
 
 
 def initial_weights(model, seed):

@@ -23,12 +23,12 @@ def nearest(images, others):
     rows : int (n,), numbers of the other faces
     distances : float (n,), mean squared differences of the pixels (white = 1)
     """
-    rows, distances = [np.zeros(0, int)], [np.zeros(0)]
-    for first in range(0, len(images), 256):
-        each = mean_squares(images[first:first + 256], others)
-        rows.append(each.argmin(1))
-        distances.append(each.min(1))
-    return np.concatenate(rows), np.concatenate(distances)
+    rows, distances = np.zeros(len(images), int), np.zeros(len(images))
+    for first in range(0, len(images), 256):  # a part at a time, for memory
+        part = slice(first, first + 256)
+        pairs = mean_squares(images[part], others)
+        rows[part], distances[part] = pairs.argmin(1), pairs.min(1)
+    return rows, distances
 
 
 def mean_squares(images, others):
@@ -44,7 +44,7 @@ def mean_squares(images, others):
 MOST = 5000  # training faces of the baselines that are fitted: their time grows with the square
 
 
-def some(images, emotions):
+def subsample(images, emotions):
     """At most `MOST` training faces, drawn without replacement."""
     rows = np.random.default_rng(0).permutation(len(images))[:MOST]
     return images[rows], emotions[rows]
@@ -61,31 +61,26 @@ def linear_svm(train_images, train_emotions, test_images):
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    images, emotions = some(train_images, train_emotions)
+    images, emotions = subsample(train_images, train_emotions)
     machine = make_pipeline(StandardScaler(), SVC(kernel="linear"))
     return machine.fit(pixels(images), emotions).predict(pixels(test_images))
 
 
 def pca_lda(train_images, train_emotions, test_images):
-    """Fisherfaces: principal components, then linear discriminant analysis.
-
-    As many components as hold 95 % of the variance, at most the training faces less the emotions
-    (Belhumeur, Hespanha and Kriegman, IEEE PAMI 19, 1997); within them the covariance is shrunk
-    by Ledoit and Wolf's rule.
-    """
+    """Fisherfaces: principal components, as many as there are training faces less emotions (here
+    at most 300, for time), then linear discriminant analysis (Belhumeur, Hespanha and Kriegman,
+    IEEE PAMI 19, 1997), here with Ledoit and Wolf's shrunk covariance."""
     from sklearn.decomposition import PCA
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.pipeline import make_pipeline
 
-    images, emotions = some(train_images, train_emotions)
-    most = len(images) - len(set(emotions.tolist()))
-    if most < 1:  # a face an emotion: nothing to estimate a covariance from
+    images, emotions = subsample(train_images, train_emotions)
+    components = min(len(images) - len(set(emotions.tolist())), 300)
+    if components < 1:  # a face an emotion: nothing to estimate a covariance from
         return nearest_neighbour(train_images, train_emotions, test_images)
-    pca = PCA(svd_solver="full").fit(pixels(images))
-    enough = np.searchsorted(pca.explained_variance_ratio_.cumsum(), 0.95) + 1
-    count = min(enough, most)
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-    lda.fit(pca.transform(pixels(images))[:, :count], emotions)
-    return lda.predict(pca.transform(pixels(test_images))[:, :count])
+    machine = make_pipeline(PCA(components, random_state=0), lda)
+    return machine.fit(pixels(images), emotions).predict(pixels(test_images))
 
 
 def hog(images, cell=8, orientations=9):
@@ -137,7 +132,7 @@ def hog_svm(train_images, train_emotions, test_images):
     """A linear support vector machine on histograms of oriented gradients."""
     from sklearn.svm import SVC
 
-    images, emotions = some(train_images, train_emotions)
+    images, emotions = subsample(train_images, train_emotions)
     features = [np.concatenate([hog(part[first:first + 512]) for first in range(0, len(part), 512)])
                 for part in (images, test_images)]
     return SVC(kernel="linear").fit(features[0], emotions).predict(features[1])
@@ -165,11 +160,11 @@ def nearness(train_images, train_subjects, train_emotions,
         nearest_neighbour : percent of the test faces whose nearest training face, by pixels,
         shows the same emotion.
     """
-    there = set(zip(train_subjects.tolist(), train_emotions.tolist()))
-    known = [(subject, emotion) in there for subject, emotion
-             in zip(test_subjects.tolist(), test_emotions.tolist()) if subject]
+    training = set(zip(train_subjects.tolist(), train_emotions.tolist()))
+    shared = [(subject, emotion) in training for subject, emotion
+              in zip(test_subjects.tolist(), test_emotions.tolist()) if subject]
     predicted = nearest_neighbour(train_images, train_emotions, test_images)
-    return {"same_subject_and_emotion": 100 * float(np.mean(known)) if known else None,
+    return {"same_subject_and_emotion": 100 * float(np.mean(shared)) if shared else None,
             "nearest_neighbour": 100 * float(np.mean(predicted == test_emotions))}
 
 
@@ -194,27 +189,26 @@ def novelty(synthetic_images, synthetic_emotions, synthetic_subjects,
         emotions : median distance between two training faces of a subject, of two emotions.
         None where there is no such pair.
     """
-    found, takes, emotions = [], [], []
-    for subject in dict.fromkeys(train_subjects.tolist()) if len(train_subjects) else ():
+    to_real, takes, emotions = [], [], []
+    for subject in sorted(set(train_subjects.tolist()) - {""}):
         rows = np.flatnonzero(train_subjects == subject)
-        if subject:
-            pairs = np.triu_indices(len(rows), 1)
-            distances = mean_squares(train_images[rows], train_images[rows])[pairs]
-            same = train_emotions[rows][pairs[0]] == train_emotions[rows][pairs[1]]
-            takes.append(distances[same])
-            emotions.append(distances[~same])
+        first, second = np.triu_indices(len(rows), 1)
+        distances = mean_squares(train_images[rows], train_images[rows])[first, second]
+        same = train_emotions[rows[first]] == train_emotions[rows[second]]
+        takes.append(distances[same])
+        emotions.append(distances[~same])
     for subject, emotion in sorted(set(zip(synthetic_subjects.tolist(),
                                            synthetic_emotions.tolist()))):
         real = train_emotions == emotion
         if subject:
             real &= train_subjects == subject
         if real.any():
-            these = (synthetic_subjects == subject) & (synthetic_emotions == emotion)
-            found.append(nearest(synthetic_images[these], train_images[real])[1])
-    found, takes, emotions = (np.concatenate([*parts, []]) for parts in (found, takes, emotions))
+            synthetic = (synthetic_subjects == subject) & (synthetic_emotions == emotion)
+            to_real.append(nearest(synthetic_images[synthetic], train_images[real])[1])
 
-    def median(distances):
+    def median(parts):
+        distances = np.concatenate([*parts, []])
         return float(np.median(distances)) if len(distances) else None
 
-    return {"nearest": median(found), "compared": len(found), "takes": median(takes),
-            "emotions": median(emotions)}
+    return {"nearest": median(to_real), "compared": sum(map(len, to_real)),
+            "takes": median(takes), "emotions": median(emotions)}

@@ -6,6 +6,7 @@ images lie.
 """
 
 import argparse
+import contextlib
 import json
 import re
 import typing
@@ -13,7 +14,6 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
 import utils
 from data import standin
@@ -190,8 +190,8 @@ class Experiment:
 
     def file(self, run, *words):
         """run-NN/train.npz, run-NN/cae-AN-HA.npz and so on."""
-        words = [quote(str(word), safe=" +").replace("-", "%2D") if word in self.emotions
-                 else str(word) for word in words]
+        words = [re.sub(r"[^\w +]", lambda match: f"%{ord(match[0]):X}", word)
+                 if word in self.emotions else str(word) for word in words]
         name = shortened("-".join(words), 200)
         return self.folder / f"run-{run:02d}" / f"{name}.npz"
 
@@ -266,8 +266,9 @@ def default_folder():
     """The folder of the experiment that train_cae.py makes without options."""
     data = default_data().resolve()
     for file in sorted((utils.ROOT / "results").glob("*-published/experiment.json")):
-        if Path(read_experiment(file.parent).data) == data:
-            return file.parent
+        with contextlib.suppress(Problem):  # of one that is not asked for
+            if Path(read_experiment(file.parent).data) == data:
+                return file.parent
     return utils.ROOT / "results" / f"{data.stem}-published"
 
 

@@ -1,32 +1,75 @@
-"""Shared by the tests: small drawn faces, and scripts run as a user would run them."""
+"""Shared by the tests: small drawn faces, and scripts run as a user would run them.
 
+What takes long is made once, for all worker processes of pytest: see `made_once`. Most scripts run
+in the worker itself, which has TensorFlow loaded and its networks compiled.
+"""
+
+import atexit
 import contextlib
+import csv
+import fcntl
 import importlib
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+if "XLA_PROGRAMS" not in os.environ:  # pytest itself: its workers and all scripts inherit it
+    os.environ["XLA_PROGRAMS"] = tempfile.mkdtemp()
+    # A program compiled by one process is loaded by the others: four seconds for each of them.
+    os.environ["TF_XLA_FLAGS"] = \
+        f"--tf_xla_persistent_cache_directory={os.environ['XLA_PROGRAMS']}"
+    atexit.register(shutil.rmtree, os.environ["XLA_PROGRAMS"], ignore_errors=True)
+
 import numpy as np
 import pytest
-from matplotlib import pyplot
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import augment  # noqa: E402
+import evaluate  # noqa: E402
+import train_cae  # noqa: E402
+import train_classifier  # noqa: E402
 import utils  # noqa: E402
-from data import faces, standin  # noqa: E402
+from data import standin  # noqa: E402
+from data.faces import load_faces  # noqa: E402
 
 # Real photographs, neutral and smiling, of 102 people: used where they are there.
 REAL_FACES = Path(os.environ.get("REAL_FACES", ROOT.parent / "shared" / "faces" / "london"))
 STAGES = ("train_cae.py", "augment.py", "train_classifier.py", "evaluate.py")
-TINY = ("--cae-epochs", 2, "--latent", 4, "--pair-epochs", 1, "--repeats", 2, "--jobs", 1)
+TINY = ("--cae-epochs", 2, "--latent", 4, "--pair-epochs", 1, "--repeats", 2)
 PUBLISHED = (*TINY, "--runs", 2, "--classifier-epochs", 3)  # of one given twice the last counts
+LOSO = (*TINY, "--protocol", "loso", "--steps", 200, "--runs", 2, "--repeats", 1)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """A function (name, make): the folder `name` that make(folder) fills, by whichever process of
+    pytest comes first."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # all workers' own
+
+    def folder_of(name, make):
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (root / name).exists():
+                making = root / f"{name}.making"
+                shutil.rmtree(making, ignore_errors=True)
+                making.mkdir()
+                make(making)
+                making.rename(root / name)
+        return root / name
+
+    return folder_of
 
 
 # ------------------------------------------------------------------------------------------ faces
@@ -40,27 +83,25 @@ def draw_tiny(folder, subjects="ABCD", takes=3):
                 face = rng.normal(60 + 20 * s, 12, (256, 256))
                 face[90 + 45 * e:110 + 45 * e, 60:200] += 90
                 face = Image.fromarray(face.clip(0, 255).astype(np.uint8))
-                face.save(folder / f"{subject * 2}.{emotion}{take}.png")
+                face.save(folder / f"{subject * 2}.{emotion}{take}.png", compress_level=1)
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return draw_tiny(tmp_path_factory.mktemp("faces") / "tiny")
+def tiny(made_once):
+    return made_once("faces", lambda folder: draw_tiny(folder / "tiny")) / "tiny"
 
 
 @pytest.fixture(scope="session")
-def stand_in(tmp_path_factory):
+def stand_in(made_once):
     """The folder of the drawn stand-in: 213 faces with JAFFE's names and file modes."""
-    folder = tmp_path_factory.mktemp("faces") / "standin"
-    standin.draw_all(folder)
-    return folder
+    return made_once("drawn", lambda folder: standin.draw_all(folder / "standin")) / "standin"
 
 
 @pytest.fixture(scope="session")
 def drawn(stand_in):
     """The `Faces` of the stand-in."""
-    return faces.load_faces(stand_in).faces
+    return load_faces(stand_in).faces
 
 
 # ---------------------------------------------------------------------------------------- scripts
@@ -107,38 +148,73 @@ def script(capfd):
     return call
 
 
+@pytest.fixture
+def warnings_of(capfd):
+    """Run a script in this process: what it warns of."""
+    def call(name, *arguments):
+        capfd.readouterr()
+        status, (_, stderr) = run_here(name, *arguments), capfd.readouterr()
+        assert status == 0, stderr
+        return stderr
+
+    return call
+
+
 def one_line(status, stderr):
     """The one line that is no warning, once it is sure that it is one and fit for a terminal."""
     lines = [line for line in stderr.splitlines() if not line.startswith("warning: ")]
-    assert status == 2 and len(lines) == 1 and printable(lines[0]), stderr
+    assert status == 2 and len(lines) == 1 and utils.printable(lines[0]) == lines[0], stderr
     return lines[0]
 
 
-def printable(text):
-    return str(text).isascii() and str(text).isprintable()
+@pytest.fixture
+def no_figures(monkeypatch):
+    without_figures(monkeypatch)
 
 
-def sequence(data, results, *options, methods=(), figures=False):
-    """All four scripts in this process, by default without figures, which would take most of the
-    time; the experiment's folder."""
+def without_figures(patch):
+    """Let no script draw, which would take most of the time."""
+    for module, names in ((train_cae, ("draw_faces", "draw_cae")), (augment, ("draw",)),
+                          (train_classifier, ("draw",)),
+                          (evaluate, ("draw_gains", "draw_accuracies", "draw_confusion",
+                                      "draw_ladder", "draw_curve"))):
+        for name in names:
+            patch.setattr(module, name, lambda *_, **__: None)
+    patch.setattr(utils, "save_figure", lambda *_, **__: None)
+
+
+def sequence(data, results, *options, methods=(), arms=(), figures=False):
+    """All four scripts in this process, by default without figures; the experiment's folder."""
     before = set(results.glob("*"))
     with pytest.MonkeyPatch.context() as patch:
         if not figures:
-            patch.setattr(utils, "save_figure", lambda figure, *_, **__: pyplot.close(figure))
+            without_figures(patch)
         assert run_here("train_cae.py", "--data", data, "--results", results, *options) == 0
         folder, = set(results.glob("*")) - before
-        for name, more in zip(STAGES[1:], (methods, (), ())):
+        for name, more in zip(STAGES[1:], (methods, arms, ())):
             assert run_here(name, folder, *more) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
-def published(tiny, tmp_path_factory):
-    return sequence(tiny, tmp_path_factory.mktemp("results"), *PUBLISHED, figures=True)
+def published(tiny, made_once):
+    """Two runs of the paper's protocol, with the default methods and all figures."""
+    folder, = made_once("published", lambda results: sequence(
+        tiny, results, *PUBLISHED, figures=True)).iterdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loso(tiny, made_once):
+    """Two subjects left out in turn, every method and arm."""
+    folder, = made_once("loso", lambda results: sequence(
+        tiny, results, *LOSO, methods=("--methods", "all"), figures=True)).iterdir()
+    return folder
 
 
 @pytest.fixture
-def copied(published, tmp_path):
+def copied(published, tmp_path, no_figures):
+    """A copy of `published`, to be changed; nothing is drawn."""
     return shutil.copytree(published, tmp_path / "experiment")
 
 
@@ -151,14 +227,25 @@ def changing(file):
     np.savez(file, **arrays)
 
 
-def wait_until(true, seconds):
+def wait_until(true, seconds=120):
     until = time.monotonic() + seconds
-    while not true():
+    while not (value := true()):
         assert time.monotonic() < until
-        time.sleep(0.1)
+        time.sleep(0.05)
+    return value
 
 
 def contents(folder, *kinds):
     """{path: bytes} of the files below a folder, of these suffixes if any are given."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*")
             if file.is_file() and (not kinds or file.suffix in kinds)}
+
+
+def metrics_of(folder):
+    return json.loads((folder / "report" / "metrics.json").read_text())
+
+
+def predictions_of(folder, **which):
+    """The rows of predictions.csv with these values."""
+    with open(folder / "predictions.csv", newline="") as stream:
+        return [row for row in csv.DictReader(stream) if row.items() >= which.items()]
