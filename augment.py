@@ -81,7 +81,7 @@ def same_emotion_pairs(emotions, most, rng):
     for rows, count in zip(groups, counts):
         share = count
         if sum(counts) > most:
-            share = min(count, round(most * len(rows) / len(emotions)))
+            share = min(count, most * len(rows) // len(emotions))
         if count <= max(2 * share, 100_000):  # listed, else there may be millions
             pairs_of_emotion = np.stack(np.triu_indices(len(rows), 1), axis=1)
             if share < count:
@@ -143,7 +143,7 @@ def transfer(faces, tools):
             b = drawn(others)
             j = drawn([subject for subject in rows_of[b] if subject != i])
             parents.append((drawn(rows_of[b][j]), row, drawn(rows_of[b][i])))
-    parents = np.array(parents)
+    parents = np.array(parents, int).reshape(-1, 3)
     weights = np.tile(np.float32([1, 1, -1]), (len(parents), 1))
     images = tools.decode(weighted_sum(tools.encode(faces.images)[parents], weights))
     return Synthetic(images, faces.emotions[parents[:, 1]], parents, weights)
@@ -218,6 +218,8 @@ def linear(faces, synthetic):
 def ridge(x, y):
     """A function that predicts y (n, q) from x (n, p), its strength by cross-validation."""
     x_mean, y_mean = x.mean(0), y.mean(0)
+    if np.allclose(x, x_mean):  # one source face: nothing to regress on
+        return lambda new: np.tile(y_mean, (len(new), 1))
     u, s, v = np.linalg.svd(x - x_mean, full_matrices=False)
     projected = u.T @ (y - y_mean)
     total, best = np.sum((y - y_mean) ** 2), None
@@ -265,17 +267,22 @@ DEFAULT_ELSEWHERE = ["translate", "person-mean", "interpolate", "transfer", "pix
 
 
 # ------------------------------------------------------------------------------------- the stage
-def make_synthetic(train, *caes, method, theta, most, seed, balance):
+def network_faces(train):
+    """The `Faces` of a train.npz with images float32 (n, 48, 48, 1) in [0, 1]."""
+    faces = faces_of(train)
+    return faces._replace(images=as_input(faces.images))
+
+
+def make_synthetic(train, *caes, method, latent, theta, most, seed, balance):
     """The arrays of a method's `Synthetic` faces, and the names of the training faces.
 
     train: the arrays of train.npz; caes: those of the CAEs that the method needs; balance: whether
     to keep only as many faces as bring all emotions to the number of the most frequent one.
     """
-    faces = faces_of(train)
-    faces = faces._replace(images=as_input(faces.images))
+    faces = network_faces(train)
     encode = decode = translate_by = None
     if caes:
-        model = build_cae(len(caes[0]["w09"]))  # the biases of the latent's layer
+        model = build_cae(latent)
         model.set_weights(utils.weights_of(caes[0]))
         encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
         of_pair = {(str(cae["source"]), str(cae["target"])): utils.weights_of(cae)
@@ -311,8 +318,7 @@ def balancing_rows(real, synthetic, rng):
 
 def make_control(train, synthetic, *, method):
     """The same of a control; synthetic: the arrays of its method's faces."""
-    faces = faces_of(train)
-    faces = faces._replace(images=as_input(faces.images))
+    faces = network_faces(train)
     control = METHODS[method].make(faces, Synthetic(*(synthetic[name]
                                                       for name in Synthetic._fields)))
     return {"names": faces.names, **control._asdict()}
@@ -336,7 +342,8 @@ def main():
                 controls.append(Job(file, make_control, inputs, {"method": method}))
             else:
                 utils.require(caes[row.needs], f"train_cae.py {experiment.path}")
-                settings = {"method": method, "theta": experiment.settings["theta"],
+                settings = {"method": method, "latent": experiment.settings["latent"],
+                            "theta": experiment.settings["theta"],
                             "most": experiment.settings["max_synthetic"],
                             "seed": [experiment.settings["seed"], run],
                             "balance": options.balance}
@@ -393,7 +400,8 @@ def export(experiment, methods, folder):
                 names = arrays["names"][arrays["parents"][k, used]].tolist()
                 stem = "+".join(Path(name).stem for name in names)
                 stem = shortened(re.sub(r"[^\w.+-]", "_", f"{k:05d} {stem}"), 200)
-                emotion = re.sub(r"[/\\\0]|^\.", "_", arrays["emotions"][k])
+                emotion = re.sub(r"[/\\\0%]|^\.", lambda match: f"%{ord(match[0]):X}",
+                                 arrays["emotions"][k])
                 stream = io.BytesIO()
                 greys = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
                 Image.fromarray(greys).save(stream, "PNG")
@@ -413,8 +421,8 @@ def synthetic_of(experiment, run):
 
 def draw(experiment, options):
     """synthetic.png: for each method, faces of run 0 (framed) beside their parents."""
-    faces, files = faces_of(utils.load_arrays(experiment.file(0, "train"))), synthetic_of(
-        experiment, 0)
+    faces = faces_of(utils.load_arrays(experiment.file(0, "train")))
+    files = synthetic_of(experiment, 0)
     figure, grid = utils.new_figure(11, 1.15 * len(files) + 0.4, nrows=len(files), ncols=14,
                                     squeeze=False)
     for row, (method, file) in zip(grid, files.items()):

@@ -4,7 +4,7 @@
     python evaluate.py EXPERIMENT EXPERIMENT     each of them, and a report with both side by side
     python evaluate.py EXPERIMENT --predict PHOTO ...    what its classifiers say of photographs
 
-This is the only script that looks at test faces. It writes predictions.csv (every run, repeat, arm
+This is the only script in which networks see test faces. It writes predictions.csv (every run, repeat, arm
 and test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex
 (for papers) and figures. JAFFE: seconds to a minute; at the end it prints what the gains are and
 where they come from.
@@ -43,7 +43,7 @@ from utils import Problem
 import numpy as np
 
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain": 100 * 9 / 43}
-REFERENCE = "linear SVM"
+REFERENCE = "linear SVM"  # in metrics.json a second time, for programs that know it as that
 CONTROLS = {method: tuple(name for name, row in METHODS.items() if row.control_of == method)
             for method, row in METHODS.items() if not row.control_of}
 
@@ -88,9 +88,10 @@ def predict(experiment, arms):
                     model.set_weights(utils.weights_of(utils.load_arrays(file)))
                 probabilities = utils.apply(model, as_input(test.images))
                 guesses.append(labels[probabilities.argmax(1)])
-                faces = zip(test.names, test.subjects, test.emotions, guesses[-1], probabilities)
-                table.writerows([run, repeat, arm, *face, *(f"{p:.5f}" for p in shares)]
-                                for *face, shares in faces)
+                for k, shares in enumerate(probabilities):
+                    table.writerow([run, repeat, arm, test.names[k], test.subjects[k],
+                                    test.emotions[k], guesses[-1][k],
+                                    *(f"{share:.5f}" for share in shares)])
             predicted[arm].append(np.stack(guesses))
     utils.write_text(experiment.folder / "predictions.csv", text.getvalue())
     return tests, predicted
@@ -111,7 +112,8 @@ def check_leaks(experiment, run, train, test):
 
 # --------------------------------------------------------------------------------------- metrics
 def evaluate(experiment):
-    """The contents of metrics.json; predictions.csv is written on the way."""
+    """The contents of metrics.json, as results/README.md lists them; predictions.csv is written on
+    the way."""
     arms, protocol = trained_arms(experiment), experiment.protocol
     if "none" not in arms:
         raise Problem(f"{experiment.folder}: no classifiers yet; run train_classifier.py "
@@ -119,11 +121,11 @@ def evaluate(experiment):
     require_splits(experiment, "test")
     utils.require([classifier_file(experiment, run, arm, repeat) for arm in arms
                    for run in experiment.runs for repeat in range(experiment.settings["repeats"])],
-                  f"train_classifier.py {experiment.path}")
+                  f"train_classifier.py {experiment.path} --arms {','.join(arms)}")
     tests, predicted = predict(experiment, arms)
     train = faces_of(utils.load_arrays(experiment.file(0, "train")))
     subjects, ratio = [test.subjects for test in tests], len(tests[0].names) / len(train.names)
-    hits = {name: [(run == test.emotions).mean(0) for run, test in zip(runs, tests)]
+    hits = {name: [(guesses == test.emotions).mean(0) for guesses, test in zip(runs, tests)]
             for name, runs in predicted.items()}
     gains = {}
     for arm, other in [*comparisons(arms, CONTROLS, protocol), *((name, "none")
@@ -192,13 +194,17 @@ def macro_averages(true, predicted, emotions):
 
 
 def size_of_arm(experiment, arm):
-    """How many synthetic faces an arm has in run 0, and optimiser steps on average."""
+    """How many synthetic faces an arm has in run 0, whether they are those that balance the
+    emotions, and optimiser steps on average."""
     method = read_arm(arm).method
     steps = [utils.load_arrays(classifier_file(experiment, run, arm, repeat))["history"][-1, 0]
              for run in experiment.runs for repeat in range(experiment.settings["repeats"])]
-    faces = len(utils.load_arrays(experiment.file(0, "synthetic", method))["images"]) \
-        if method else 0
-    return {"synthetic_faces": faces, "steps": float(np.mean(steps))}
+    size = {"synthetic_faces": 0, "balanced": False, "steps": float(np.mean(steps))}
+    if method:
+        file = experiment.file(0, "synthetic", METHODS[method].control_of or method)
+        size["synthetic_faces"] = len(utils.load_arrays(file)["images"])
+        size["balanced"] = utils.read_made_from(file)["settings"]["balance"]
+    return size
 
 
 def subjects_in(experiment, run):
@@ -227,8 +233,8 @@ def how_new(train, file):
         shares = {}
         for parent, weight in zip(train.subjects[parents].tolist(), weights.tolist()):
             shares[parent] = shares.get(parent, 0) + weight
-        most = max(shares, key=shares.get)
-        subjects.append(most if shares[most] > 0.6 else "")
+        most = max(shares, key=shares.get, default="")
+        subjects.append(most if shares.get(most, 0) > 0.6 else "")
     return novelty(arrays["images"][..., 0], arrays["emotions"], np.array(subjects),
                    train.images, train.emotions, train.subjects)
 
@@ -299,9 +305,11 @@ def opening(metrics):
     helps = {name: values["gain"] for name, values in results.items()
              if values["gain"] and values["gain"]["ci95"] and values["gain"]["ci95"][0] > 0}
     best = sorted(helps, key=lambda name: -helps[name]["mean"])
+    if metrics["units"] < 2:
+        return ["One run has no interval and proves nothing."]
     lines = ["Over no augmentation, intervals above 0: " + (", ".join(
         f"{name} {points(helps[name])}" for name in best) or "none") + ". Each interval is the "
-        "arm's own; the answers allow for the number of questions."]
+        "arm's own; the answers allow for the number of methods."]
     return lines + ([ladder_in_words(metrics["ladder"])] if metrics["ladder"] else [])
 
 
@@ -347,8 +355,9 @@ def report(experiment, metrics):
     if published:
         text += [f"The paper reports {PAPER['gain']:+.2f} points on JAFFE, from one run: "
                  f"{paper_in_words()}.", ""]
-    text += ["## Answers", "", *(f"- {line}" for line in answers(
-        metrics["against"], CONTROLS, metrics["protocol"])), ""]
+    if metrics["against"]:
+        text += ["## Answers", "", *(f"- {line}" for line in answers(
+            metrics["against"], CONTROLS, metrics["protocol"])), ""]
     if metrics["protocol"] in SUBJECT_INDEPENDENT:
         text += ["These are answers about new people: no person of a test face is in training.", ""]
     else:
@@ -356,15 +365,17 @@ def report(experiment, metrics):
                  "`python train_cae.py --protocol loso` asks it.", ""]
     mean = "people, each of whom counts once, however many faces they have" \
         if units == "subjects" else units
+    balanced = [arm for arm, values in metrics["arms"].items() if values["balanced"]]
     text += [
-        "## Arms", "", f"{markdown_text(experiment)}; {metrics['test_faces']} test faces; crop "
-        f"{markdown_text(experiment.settings['crop'])}.", "",
+        "## Arms", "", f"{markdown_text(experiment)}; {metrics['test_faces']} test faces in "
+        f"all; crop {markdown_text(experiment.settings['crop'])}.", "",
         markdown_table(rows_of(metrics["arms"])), "",
         f"Accuracy and macro F1: mean over {mean}; macro F1 over the runs. There are "
         f"{runs_in_words(metrics)}. In brackets: 95 % intervals, {metrics['interval']}. Synthetic "
         f"faces: of run 0. Steps: optimiser steps, the mean. Won: percent of {units} in which the "
         f"arm beats `none`, ties count half. Stuck: classifiers that give every face the same "
-        f"emotion.", "",
+        f"emotion." + (f" Synthetic faces only balance the emotions (--balance) in "
+                       f"{', '.join(balanced)}." if balanced else ""), "",
         "## Without a network", "", "What one would try first, on the same pixels of the same real "
         "training faces.", "", markdown_table(rows_of(metrics["baselines"])), ""]
     if metrics["novelty"]:
@@ -394,8 +405,8 @@ def near_in_words(near):
     text = f"Of the test faces, {near['nearest_neighbour']:.0f} % show the emotion of their " \
         f"nearest training face, by pixels (1-nearest-neighbour)"
     if near["same_subject_and_emotion"] is not None:
-        text += f"; {near['same_subject_and_emotion']:.0f} % have a training face of the same " \
-            f"subject with the same emotion"
+        text += f"; {near['same_subject_and_emotion']:.0f} % of those whose subject is known " \
+            f"have a training face of the same subject with the same emotion"
     return text + "."
 
 
@@ -404,8 +415,9 @@ def paper_in_words():
 
     texts = []
     for key in ("baseline", "augmented"):
-        ends = binomtest(PAPER[key], 43).proportion_ci(method="wilson")
-        texts.append(f"{100 * PAPER[key] / 43:.1f} % (Wilson {100 * ends.low:.0f} to "
+        right, count = PAPER[key], PAPER["test_faces"]
+        ends = binomtest(right, count).proportion_ci(method="wilson")
+        texts.append(f"{100 * right / count:.1f} % (Wilson {100 * ends.low:.0f} to "
                      f"{100 * ends.high:.0f} %)")
     return " and ".join(texts)
 
@@ -424,11 +436,16 @@ def commands(experiment, arms):
     options = {"protocol": experiment.protocol, **non_default(experiment)}
     if not experiment.stand_in:
         options = {"data": experiment.data, **options}
+    results = experiment.folder.resolve().parent
+    if results != utils.ROOT / "results":
+        options["results"] = os.path.relpath(results)
     words = [f"--{key} {shlex.quote(utils.printable(value))}" for key, value in options.items()]
-    methods = list(dict.fromkeys(method for arm in arms if (method := read_arm(arm).method)))
+    methods = list(dict.fromkeys(read_arm(arm).method for arm in arms if read_arm(arm).method))
+    balanced = any(size_of_arm(experiment, arm)["balanced"] for arm in arms)
     lines = [f"python train_cae.py {' '.join(words)}"]
     if methods:
-        lines.append(f"python augment.py {experiment.path} --methods {','.join(methods)}")
+        lines.append(f"python augment.py {experiment.path} --methods {','.join(methods)}"
+                     + (" --balance" if balanced else ""))
     return [*lines, f"python train_classifier.py {experiment.path} --arms {','.join(arms)}",
             f"python evaluate.py {experiment.path}"]
 
@@ -594,6 +611,8 @@ def main():
         experiment = open_experiment(options.experiments[0] if options.experiments else None)
         arms = trained_arms(experiment)
         arm = options.arm or next((arm for arm in arms if arm in METHODS), "none")
+        if arm not in arms:
+            raise Problem(f"--arm {arm}: was not trained; there are {', '.join(arms)}")
         predict_photos(experiment, options.predict, arm)
         return
     several = {}
@@ -634,11 +653,13 @@ def print_results(metrics, folder):
 
 
 def side_by_side(several, folder, options):
-    """A report that sets experiments side by side, with a curve if they differ in the number of
-    training subjects."""
+    """A report that sets experiments side by side, with a curve if they are of one data set and
+    protocol and differ in the number of training subjects."""
+    kinds = {(metrics["dataset"]["name"], metrics["protocol"]) for metrics in several.values()}
+    numbers = {metrics["training_subjects"] for metrics in several.values()}
     stand_in = any(metrics["dataset"]["stand_in"] for metrics in several.values())
     figures = {"gains": draw_gains(several)}
-    if len({metrics["settings"]["people"] for metrics in several.values()}) > 1:
+    if len(kinds) == 1 and len(numbers) > 1:
         figures["curve"] = draw_curve(several.values())
     for name, figure in figures.items():
         utils.save_figure(figure, folder / f"{name}.png", stand_in=stand_in, pdf=options.pdf)
@@ -670,7 +691,8 @@ def arguments():
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.WHICH)
     parser.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="print what the "
                         "classifiers of an arm say of photographs")
-    parser.add_argument("--arm", help="which arm's (default: the first method's that was trained)")
+    parser.add_argument("--arm", help="which arm's (default: the first method's that "
+                        "was trained)")
     return parser.parse_args()
 
 

@@ -8,8 +8,8 @@
 It makes an experiment's folder, results/<dataset>-<protocol>/, and deals the faces of each run into
 run-NN/train.npz and test.npz, as the networks see them: all that follows reads this folder alone.
 It trains on the training faces: run-NN/cae.npz, the paper's CAE over all of them, and cae-AN-DI.npz
-and so on, one for each ordered pair of emotions, which turns a face of one into the other. All
-options that decide the outcome are given here and kept in experiment.json.
+and so on, one for each ordered pair of emotions that a subject showed, which turns a face of one
+into the other. The options that decide the outcome are given here and kept in experiment.json.
 
 JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the next command.
 """
@@ -111,8 +111,8 @@ def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs,
     Parameters
     ----------
     train : dict
-        "images": uint8 (n, 48, 48); "emotions", "subjects": str (n,). Faces of subject "" are of
-        nobody known and are not paired.
+        "images": uint8 (n, 48, 48); "emotions", "subjects": str (n,). Faces whose
+        subject is unknown, "", are not paired.
     cae : dict
         What `train_cae` returned: the weights to start from.
     source, target : str
@@ -120,7 +120,7 @@ def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs,
     latent, epochs, batch : int
         As for `train_cae`.
     most_pairs : int
-        Of more pairs than that, an even selection is trained on.
+        If there are more pairs of faces, an evenly spaced selection of so many.
     seed : list of int
         Of the shuffling.
 
@@ -303,15 +303,14 @@ def main():
              if name in SETTINGS and value is not None}
     experiment, data_set = create_or_resume(options.experiment, options.data, options.results,
                                             given)
-    settings, count = experiment.settings, len(experiment.emotions)
-    pairs = count * (count - 1) if options.scope != "all" else 0
-    print(f"{experiment}; about {4 + 1.6 * pairs:.0f} MB of CAEs for each")
+    settings = experiment.settings
+    print(experiment)
     write_splits(experiment, data_set, options)
     draw_faces(experiment, data_set, options)
 
     jobs, pair_jobs = [], []
     share = VALIDATION_SHARE.get(experiment.protocol, 0)
-    same = {"latent": settings["latent"], "batch": settings["batch"]}
+    common = {"latent": settings["latent"], "batch": settings["batch"]}
     for run in experiment.runs:
         train, cae = experiment.file(run, "train"), experiment.file(run, "cae")
         faces, seed = faces_of(utils.load_arrays(train)), [settings["seed"], run]
@@ -319,15 +318,15 @@ def main():
         steps = settings["cae_epochs"] * math.ceil(fitted / settings["batch"])
         jobs.append(Job(cae, train_cae, [train], {
             "epochs": settings["cae_epochs"], "validation_share": share, "seed": seed,
-            **same}, steps))
+            **common}, steps))
         plan = pair_plan(emotion_pairs(faces), settings, steps)
         if not plan and options.scope != "all":
             utils.warn(f"run {run}: no subject is known to show two emotions, so no pair has a CAE")
-        for (source, target), (most_pairs, epochs, steps) in plan.items():
+        for (source, target), (most_pairs, epochs, pair_steps) in plan.items():
             pair_jobs.append(Job(pair_file(experiment, run, source, target), train_pair,
                                  [train, cae], {
                 "source": source, "target": target, "epochs": epochs, "most_pairs": most_pairs,
-                "seed": seed, **same}, steps))
+                "seed": seed, **common}, pair_steps))
     if options.scope != "pairs":
         utils.run_jobs(jobs, "training CAEs", options)
     if options.scope != "all":
@@ -335,8 +334,9 @@ def main():
         utils.run_jobs(pair_jobs, "training a CAE per emotion pair", options)
     if all(job.path.exists() for job in jobs):
         draw_cae(experiment, options)
+    methods = " --methods interpolate" if options.scope == "all" else ""  # others need the pairs
     print(f"experiment: {utils.printable(experiment.folder)}\n"
-          f"next: python augment.py {experiment.path}")
+          f"next: python augment.py {experiment.path}{methods}")
 
 
 def pair_plan(pairs, settings, steps_of_cae):

@@ -20,6 +20,7 @@ leaves run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds
 import argparse
 import functools
 import itertools
+import math
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -32,8 +33,8 @@ from utils import Job, Problem
 
 import numpy as np
 
-INPUT = 32  # the side of what LeNet-5 sees
-LOOK = 100  # optimiser steps in one call of the compiled program
+LENET_SIDE = 32  # the side of what LeNet-5 sees
+STEPS_PER_CALL = 100  # optimiser steps in one call of the compiled program
 
 
 # ----------------------------------------------------------------------------------- the network
@@ -44,7 +45,7 @@ def build_lenet5(emotions=7, side=SIDE):
 
     model = Sequential([
         layers.Input((side, side, 1)),
-        layers.Resizing(INPUT, INPUT),  # bilinear; nothing to do where they have that side
+        layers.Resizing(LENET_SIDE, LENET_SIDE),  # bilinear
         layers.Conv2D(6, 5, activation="relu"),
         layers.AveragePooling2D(2),
         layers.Conv2D(16, 5, activation="relu"),
@@ -60,10 +61,12 @@ def build_lenet5(emotions=7, side=SIDE):
 
 
 def lenet5(weights, images):
-    """`build_lenet5` as a function: logits (n, emotions) of images (n, 32, 32).
+    """`build_lenet5` once more, as a function: logits (n, emotions) of images (n, 32, 32).
 
-    weights: in the order of Keras' `get_weights`. A convolution is one matrix product, and the axes
-    are (channels, n, height, width): a row of that product is then as long as it can be.
+    It is written out because a training step takes 0.37 of the time of Keras' layers this way: XLA
+    compiles matrix products for one core well, convolutions badly. weights: in the order of Keras'
+    `get_weights`. The axes are (channels, n, height, width): a row of a convolution's product is
+    then as long as it can be.
     """
     tf = utils.tensorflow()
     kernel1, bias1, kernel2, bias2, kernel3, bias3, dense1, bias4, dense2, bias5 = weights
@@ -75,6 +78,13 @@ def lenet5(weights, images):
     x = tf.nn.relu(x @ tf.reshape(kernel3, (5 * 5 * 16, 120)) + bias3)
     x = tf.nn.relu(x @ dense1 + bias4)
     return x @ dense2 + bias5
+
+
+def lenet5_by_layers(emotions):
+    """The same function, by the layers of `build_lenet5`: twice as fast where XLA is missing."""
+    model = build_lenet5(emotions, side=LENET_SIDE)
+    model.layers[-1].activation = None  # logits, not probabilities
+    return lambda weights, images: model.stateless_call(weights, [], images[..., np.newaxis])[0]
 
 
 def convolution(x, kernel, bias):
@@ -199,8 +209,8 @@ def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batc
     batches = mixed_rows(len(train["images"]), len(images), steps, batch, seed)
     state, rng = fresh_state(len(emotions), seed), maps_generator(seed)
     history, kept = [], []
-    for first in range(0, steps, LOOK):
-        state, loss, accuracy = take_steps(state, faces, batches[first:first + LOOK], rng)
+    for first in range(0, steps, STEPS_PER_CALL):
+        state, loss, accuracy = take_steps(state, faces, batches[first:first + STEPS_PER_CALL], rng)
         history.append((state.steps, loss, accuracy))
         if keep == "last":
             kept = [state.weights]
@@ -212,13 +222,13 @@ def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batc
 
 def mixed_rows(real, total, steps, batch, seed):
     """int32 (steps, batch): batches of which every second face is one of the first `real` rows, the
-    others, if there are any, of the rows up to `total`. Each are gone through in an order drawn
-    anew every time round."""
+    others, if there are any, of the rows up to `total`. Both kinds are used up in a random order
+    before any row comes again."""
     rng, rows = np.random.default_rng([*seed, 1]), np.empty(steps * batch, np.int32)
     parts = [part for part in (np.arange(real), np.arange(real, total)) if len(part)]
     for first, part in enumerate(parts):
-        places = range(first, steps * batch, len(parts))
-        rounds = [rng.permutation(part) for _ in range(len(places) // len(part) + 1)]
+        places = np.arange(first, steps * batch, len(parts))
+        rounds = [rng.permutation(part) for _ in range(math.ceil(len(places) / len(part)))]
         rows[places] = np.concatenate(rounds)[:len(places)]
     return rows.reshape(steps, batch)
 
@@ -231,8 +241,7 @@ def rows_in_batches(rows, batch):
 
 # ------------------------------------------------------------------------------------- the faces
 class TrainingSet(NamedTuple):
-    """Faces to train on, filled up so that sets of many sizes have tensors of one size: XLA
-    compiles a program for every size."""
+    """Faces to train on, padded to a multiple of 4,096: XLA compiles a program for every size."""
 
     images: object  # float32 (at least n, 32, 32), or (at least n, 48, 48) for random maps
     labels: object  # int32 (at least n,)
@@ -257,7 +266,7 @@ def training_set(images, labels, geometric):
     """The `TrainingSet` of what `images_and_labels` returns."""
     tf = utils.tensorflow()
     if not geometric:  # resized once, not in each step
-        images = tf.image.resize(images, (INPUT, INPUT)).numpy()
+        images = tf.image.resize(images, (LENET_SIDE, LENET_SIDE)).numpy()
     missing = -len(images) % 4096
     images = np.pad(images[..., 0], ((0, missing), (0, 0), (0, 0)))
     return TrainingSet(tf.constant(images), tf.constant(np.pad(labels, (0, missing))), geometric)
@@ -296,7 +305,7 @@ def affine_maps(flips, shifts, turns, zooms):
     back = np.moveaxis(rotations / zooms, -1, 0)  # from a place in the new face to the old one
     back[:, 1] *= flips[:, np.newaxis]
     # Pixel i of 32 has its middle where pixel 1.5 i + 0.25 of 48 has it: that is `Resizing`.
-    scale, middle = SIDE / INPUT, (SIDE - 1) / 2
+    scale, middle = SIDE / LENET_SIDE, (SIDE - 1) / 2
     corner = (scale - 1) / 2 - middle - shifts
     offsets = middle + np.einsum("nij,nj->ni", back, corner)
     return np.concatenate([scale * back, offsets[..., np.newaxis]], axis=2).astype(np.float32)
@@ -306,7 +315,7 @@ def sampled(images, rows, maps):
     """float32 (n, 32, 32): images[rows] under the maps of `random_maps`, bilinear; beyond the edge
     its pixels are repeated."""
     tf = utils.tensorflow()
-    i, j = np.indices((INPUT, INPUT)).reshape(2, -1)
+    i, j = np.indices((LENET_SIDE, LENET_SIDE)).reshape(2, -1)
     grid = np.stack([i, j, np.ones_like(i)]).astype(np.float32)  # (3, 32 * 32)
     places = tf.clip_by_value(maps @ grid, 0, SIDE - 1)  # (n, 2, 32 * 32)
     low = tf.minimum(tf.cast(places, tf.int32), SIDE - 2)
@@ -316,7 +325,7 @@ def sampled(images, rows, maps):
     upper = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
     first += SIDE
     lower = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
-    return tf.reshape(upper * (1 - above) + lower * above, (-1, INPUT, INPUT))
+    return tf.reshape(upper * (1 - above) + lower * above, (-1, LENET_SIDE, LENET_SIDE))
 
 
 # ------------------------------------------------------------------------------------- the steps
@@ -342,32 +351,33 @@ def take_steps(state, faces, batches, rng=None):
     """
     tf = utils.tensorflow()
     steps, batch = batches.shape
-    program, loss, right = compiled_steps(), 0.0, 0.0
-    for first in range(0, steps, LOOK):
-        rows = batches[first:first + LOOK]
+    program, loss, hits = compiled_steps(len(state.weights[-1])), 0.0, 0.0
+    for first in range(0, steps, STEPS_PER_CALL):
+        rows = batches[first:first + STEPS_PER_CALL]
         count = len(rows)
-        rows = np.pad(rows, ((0, LOOK - count), (0, 0)))
+        rows = np.pad(rows, ((0, STEPS_PER_CALL - count), (0, 0)))  # `count` of them are used
         maps = None
         if faces.geometric:
-            maps = random_maps(LOOK * batch, rng).reshape(LOOK, batch, 2, 3)
-        *changed, more_loss, more_right = program(
-            *state[:3], tf.constant(state.steps), faces.images, faces.labels, rows, maps,
-            tf.constant(count))
+            maps = random_maps(STEPS_PER_CALL * batch, rng).reshape(STEPS_PER_CALL, batch, 2, 3)
+        *changed, loss_sum, hits_sum = program(
+            state.weights, state.means, state.squares, tf.constant(state.steps), faces.images,
+            faces.labels, rows, maps, tf.constant(count))
         state = State(*changed, state.steps + count)
-        loss, right = loss + float(more_loss), right + float(more_right)
+        loss, hits = loss + float(loss_sum), hits + float(hits_sum)
     seen = np.count_nonzero(batches >= 0)
-    return state, loss / seen, right / seen
+    return state, loss / seen, hits / seen
 
 
 @functools.cache
-def compiled_steps():
-    """The XLA program of `take_steps`; without XLA, where it is not to be had, a plain graph."""
+def compiled_steps(emotions):
+    """The program of `take_steps`: XLA compiles it once for each shape of its arguments."""
     tf = utils.tensorflow()
+    network = lenet5 if utils.xla_works() else lenet5_by_layers(emotions)
 
     @tf.function(jit_compile=utils.xla_works())
     def program(weights, means, squares, steps, images, labels, batches, maps, count):
-        def step(number, weights, means, squares, loss, right):
-            real = tf.cast(batches[number] >= 0, tf.float32)
+        def step(number, weights, means, squares, loss, hits):
+            real = tf.cast(batches[number] >= 0, tf.float32)  # 0 for a row of -1: no face
             rows = tf.maximum(batches[number], 0)
             if maps is None:
                 inputs = tf.gather(images, rows)
@@ -376,14 +386,13 @@ def compiled_steps():
             targets = tf.gather(labels, rows)
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                logits = lenet5(weights, inputs)
+                logits = network(weights, inputs)
                 losses = real * tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
                 mean = tf.reduce_sum(losses) / tf.reduce_sum(real)
             gradients = tape.gradient(mean, weights)
             updated = adam(weights, means, squares, gradients, steps + number + 1)
-            hits = real * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
-            return (number + 1, *updated, loss + tf.reduce_sum(losses),
-                    right + tf.reduce_sum(hits))
+            right = real * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
+            return number + 1, *updated, loss + tf.reduce_sum(losses), hits + tf.reduce_sum(right)
 
         start = (0, weights, means, squares, 0.0, 0.0)
         return tf.while_loop(lambda number, *_: number < count, step, start)[1:]

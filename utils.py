@@ -152,7 +152,14 @@ FORMATS = {
 
 
 def save_arrays(path, made_from, arrays):
-    """Write an .npz of arrays and `made_from`, as JSON. The same arrays give the same bytes."""
+    """Write an .npz of arrays and `made_from`, as JSON. The same arrays give the same bytes.
+
+    Raises `Problem` for an array that is not finite, before it is written.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Problem(f"{path}: not written, since {name} came out as not finite; begin with "
+                          f"other settings, or leave this method out")
     packed = io.BytesIO()
     np.savez(packed, made_from=json.dumps(made_from), **arrays)
     write_file(path, packed.getbuffer())
@@ -215,6 +222,9 @@ def digest_of_version(path, *version):
 
 
 # ------------------------------------------------------------------------------------------ jobs
+device = "cpu"  # "gpu" by --device
+
+
 class Job(NamedTuple):
     """A file to make: `function(*arrays of each input file, **settings)` returns its arrays."""
 
@@ -291,13 +301,13 @@ def run_calls(calls, steps, label, options):
     options : argparse.Namespace
         jobs, how many processes; dask, a scheduler's address to use instead; device.
     """
+    global device
+    device = options.device
     with contextlib.ExitStack() as stack:
         if options.dask and steps:
             client = stack.enter_context(dask_client(options.dask))
             results = spread(calls, client.get_executor(), len(client.nthreads()))
-        elif options.jobs == 1 or options.device == "gpu":
-            global device
-            device = options.device
+        elif options.jobs == 1 or device == "gpu":
             results = enumerate(itertools.starmap(perform, calls))
         else:
             results = spread(calls, local_pool(options.jobs), options.jobs)
@@ -353,7 +363,11 @@ one_at_a_time = threading.Lock()  # threads of a Dask worker would train the sam
 
 
 def perform(function, arguments, settings):
-    with one_at_a_time:
+    """function(*arguments, **settings), linear algebra with one thread wherever it runs: sums are
+    never cut up differently."""
+    from threadpoolctl import threadpool_limits
+
+    with one_at_a_time, threadpool_limits(1):
         return function(*arguments, **settings)
 
 
@@ -444,9 +458,6 @@ def environment():
             "processor": processor or platform.machine()}
 
 
-device = "cpu"  # "gpu" by --device
-
-
 @functools.cache
 def tensorflow():
     """TensorFlow, imported late and quietly, so that it gives the same numbers every time.
@@ -483,7 +494,7 @@ def tensorflow():
 
 @functools.cache
 def xla_works():
-    """Whether TensorFlow's compiler, XLA, is to be had here: the same code runs without, slower."""
+    """Whether TensorFlow's compiler, XLA, works here: the same code runs without it, slower."""
     tf = tensorflow()
     try:
         tf.function(lambda: tf.constant(1.0) + 1.0, jit_compile=True)()
@@ -557,7 +568,7 @@ def figure_labels(labels, most=20):
     """Labels as a figure can show them: wrapped, short and distinct, or else numbers from 1.
 
     A number stands for a label of letters that no installed font has, or which, cut to `most`
-    letters, is another's; the report lists them.
+    letters, is another's; the report lists those of the emotions.
     """
     short = []
     for label in map(printable, labels):
@@ -573,8 +584,8 @@ def figure_labels(labels, most=20):
 
 
 def save_figure(figure, path, title="", stand_in=False, pdf=False):
-    """Write a PNG, and a PDF if asked for, under a line that says what it shows, and large that
-    faces are drawn."""
+    """Write a PNG, and a PDF if asked for, under a line that says what it shows or, in large
+    letters, that the faces are drawn."""
     import matplotlib.pyplot as plt
 
     style = {"fontsize": 8, "color": "#555555"}
@@ -583,8 +594,9 @@ def save_figure(figure, path, title="", stand_in=False, pdf=False):
         style = {"fontsize": 13, "fontweight": "bold", "color": "#B3400A"}
     if title:
         figure.suptitle(printable(title), x=0.01, ha="left", **style)
-    for suffix, metadata in ((".png", {}), (".pdf", {"CreationDate": None}))[:2 if pdf else 1]:
+    for suffix in (".png", ".pdf") if pdf else (".png",):
         stream = io.BytesIO()
+        metadata = {"CreationDate": None} if suffix == ".pdf" else {}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # shown as a box
             figure.savefig(stream, format=suffix[1:], metadata=metadata)

@@ -101,13 +101,14 @@ def parsed_labels(text):
     return renamed
 
 
-def unified(emotions, labels):
+def unified(emotions, labels, strict=True):
     """Labels with one spelling for each.
 
     Parameters
     ----------
     emotions : list of n labels as the data set has them
     labels : "angry=anger,1=surprise", or ""
+    strict : whether each label to be renamed has to occur
 
     Returns
     -------
@@ -126,6 +127,8 @@ def unified(emotions, labels):
                          f"{names[key]}")
     renamed = parsed_labels(labels)
     for key, new in renamed.items():
+        if key not in names and not strict:
+            continue
         if key not in names:
             raise Problem(f"--labels {labels}: no face has the label {key}; there are "
                           f"{listed(sorted(names.values()), 12)}")

@@ -17,7 +17,15 @@ from pathlib import Path
 
 import utils
 from data import standin
-from data.faces import JAFFE_BOX, Faces, default_data, fingerprint, load_faces, with_test_set
+from data.faces import (
+    JAFFE_BOX,
+    Faces,
+    default_data,
+    fingerprint,
+    load_faces,
+    require_emotions,
+    with_test_set,
+)
 from data.splits import ONE_SPLIT, PROTOCOLS, make_split
 from utils import Problem, number, whole
 
@@ -67,6 +75,7 @@ def protocol_defaults(protocol, dataset, faces, subjects):
 
 
 def most_runs(settings, subjects):
+    """How many runs there can be."""
     return max(1, subjects) if settings["protocol"] == "loso" else settings.get("folds", 1000)
 
 
@@ -100,7 +109,8 @@ SETTINGS = {
     "emotion": Setting(pattern, "likewise for the emotion, such as '_([a-z]+)_frontal' for RaFD "
                        "(default: JAFFE's names, a folder or a label file)"),
     "labels": Setting(str, "emotions renamed or merged: angry=anger,1=surprise"),
-    "test": Setting(str, "given: another data set, all of which tests"),
+    "test": Setting(str, "given: another data set, all of which tests; --subject, --emotion and "
+                    "--labels hold for both"),
     "people": Setting(whole(0), "train on the faces of so many of the training subjects, drawn by "
                       "the seed (default: 0, all)"),
     "runs": Setting(whole(1, 1000), "default: 5 for published and given, 10 for holdout, a run per "
@@ -164,7 +174,8 @@ class Experiment:
     @property
     def identity(self):
         """A digest of all that decides arrays and predictions, however many runs there are."""
-        settings = {name: value for name, value in self.settings.items() if name != "runs"}
+        settings = {name: value for name, value in self.settings.items()
+                    if name not in ("runs", "test")}  # the fingerprint tells the test faces
         return utils.digest(json.dumps([self.fingerprint, self.emotions, settings]))
 
     @property
@@ -259,6 +270,7 @@ def require_splits(experiment, kind):
 
 
 def split_settings(experiment, run):
+    """What train.npz and test.npz of a run note as their settings."""
     return {"experiment": experiment.identity, "run": run}
 
 
@@ -309,12 +321,15 @@ def create_or_resume(folder, data, results, given):
     if path == utils.ROOT / "data" / "standin" and not path.exists():
         print("there is no JAFFE in data/: drawing the stand-in faces")
         standin.draw_all(path)
-    settings = experiment.settings if experiment else COMMON | given
-    data_set = load_faces(path, settings["crop"].replace("manifest", ""), settings["subject"],
-                          settings["emotion"], settings["labels"])
+    settings = (experiment.settings if experiment else COMMON) | given
+    patterns = settings["subject"], settings["emotion"], settings["labels"]
+    data_set = load_faces(path, settings["crop"].replace("manifest", ""), *patterns,
+                          alone=not settings["test"])
     if settings["test"]:
-        data_set = with_test_set(data_set, load_faces(
-            settings["test"], "", settings["subject"], settings["emotion"], settings["labels"]))
+        crop = settings["crop"] if settings["crop"] in ("square", "none") else ""  # or its own
+        data_set = with_test_set(data_set, load_faces(settings["test"], crop, *patterns,
+                                                      alone=False))
+        require_emotions(data_set.faces)
     utils.warn(*data_set.notes)
     if not experiment:
         experiment = new_experiment(data_set, path, results, given)
@@ -326,12 +341,13 @@ def create_or_resume(folder, data, results, given):
     runs = given.get("runs", len(experiment.runs))
     for name, value in given.items():
         began = experiment.settings.get(name)
-        if value != began and (name != "runs" or value < began):
+        if value != began and name != "test" and (name != "runs" or value < began):
             raise Problem(f"{experiment.folder}: began with {name.replace('_', ' ')} {began}, now "
                           f"{value} is asked for; leave it out, or begin another experiment")
     runs = min(runs, most_runs(experiment.settings, experiment.subjects))
+    test = str(Path(settings["test"]).resolve()) if settings["test"] else ""
     resumed = replace(experiment, data=str(path.resolve()),
-                      settings=experiment.settings | {"runs": runs})
+                      settings=experiment.settings | {"runs": runs, "test": test})
     for run in resumed.runs:  # splits that cannot be made are refused before anything is written
         make_split(data_set.faces, data_set.splits, resumed.settings, run)
     if resumed != experiment or not (experiment.folder / "experiment.json").exists():
@@ -358,18 +374,16 @@ def new_experiment(data_set, path, results, given):
         emotions=sorted(set(data_set.faces.emotions.tolist())), fingerprint=fingerprint(data_set),
         notes=data_set.notes, environment=utils.environment(), settings=settings)
     words = [data_set.name.lower(), protocol]
-    words += [f"{name}-{value}" for name, value in non_default(experiment).items()
-              if name != "runs"]
+    words += [f"{name}-{Path(value).stem if name == 'test' else value}"
+              for name, value in non_default(experiment).items() if name != "runs"]
     name = re.sub(r"[^\w.,+-]+", "-", unicodedata.normalize("NFC", "-".join(words)))
     return replace(experiment, folder=Path(results) / shortened(name, 200))
 
 
 def non_default(experiment):
     """{option: value} of the settings that differ from the protocol's, in the order of their names.
-
-    A manifest's own boxes are taken unless told otherwise, so they are none of them.
     """
     defaults = protocol_defaults(experiment.protocol, experiment.dataset, experiment.faces,
                                  experiment.subjects)
     return {name.replace("_", "-"): value for name, value in sorted(experiment.settings.items())
-            if value not in (defaults[name], "manifest")}
+            if value != defaults[name]}

@@ -76,7 +76,7 @@ def default_data():
     return next((place for place in places if place.exists()), places[-1])
 
 
-def load_faces(path, crop="", subject="", emotion="", labels=""):
+def load_faces(path, crop="", subject="", emotion="", labels="", alone=True):
     """Read all faces of a data set, in the order of their file names.
 
     Parameters
@@ -87,6 +87,8 @@ def load_faces(path, crop="", subject="", emotion="", labels=""):
     subject, emotion : regular expressions that find the subject, or the emotion, in a file's name
         or else in its path: their first group that is not empty or, without groups, the match
     labels : "angry=anger,1=surprise": labels to be merged or renamed
+    alone : whether these are all faces there are, and not training or test faces for others: then
+        there have to be two emotions, and each label renamed has to occur
 
     Returns
     -------
@@ -109,12 +111,14 @@ def load_faces(path, crop="", subject="", emotion="", labels=""):
             raise Problem(f"{other.place}: {entry.name} a second time; remove one")
     names = np.array([entry.name for entry in entries])
     subjects = np.array([entry.subject for entry in entries])
-    emotions, label_notes = unified([entry.emotion for entry in entries], labels)
+    emotions, label_notes = unified([entry.emotion for entry in entries], labels, alone)
     splits, split_notes = two_sides([entry.split for entry in entries])
     jaffe = is_jaffe(subjects, emotions)
     crop = crop or ("manifest" if entries[0].box else JAFFE_BOX if jaffe else "square")
     images, wide_crops, drawn, image_notes = read_images(entries, crop)
     faces = Faces(names, subjects, emotions, images)
+    if alone:
+        require_emotions(faces)
     notes += label_notes + split_notes + image_notes + oddities(faces, splits)
     if jaffe and not drawn:
         notes += jaffe_oddities(faces, path)
@@ -135,7 +139,10 @@ def load_photo(path, crop):
 
 def with_test_set(data_set, other):
     """A `DataSet` whose faces all train and those of another data set all test, as subjects of
-    their own. Test faces of an emotion that no training face shows are left out."""
+    their own. Test faces of an emotion that no training face shows are left out.
+
+    Raises `Problem` if none is left, or if a test face is a training face.
+    """
     known = np.isin(other.faces.emotions, data_set.faces.emotions)
     if not known.any():
         raise Problem(f"{other.name}: has none of the emotions of {data_set.name}; rename them "
@@ -146,6 +153,12 @@ def with_test_set(data_set, other):
         notes.append(f"{(~known).sum()} test faces are left out, whose emotions no training face "
                      f"shows: {listed(left_out, 8)}")
     test = other.faces.take(known)
+    seen = {image.tobytes(): name for name, image in zip(data_set.faces.names.tolist(),
+                                                         data_set.faces.images)}
+    for name, image in zip(test.names.tolist(), test.images):
+        if image.tobytes() in seen:
+            raise Problem(f"{name} of {other.name}: has the same pixels as the training face "
+                          f"{seen[image.tobytes()]}; remove it from one of the data sets")
     test = test._replace(
         names=np.array([f"test of {other.name}/{name}" for name in test.names.tolist()]),
         subjects=np.array([subject and f"{subject} of {other.name}"
@@ -204,10 +217,9 @@ def two_sides(splits):
     return np.array([split.replace("val", "train") for split in splits]), []
 
 
-def oddities(faces, splits):
-    """What a reader of the results has to know. Raises `Problem` if there is nothing to compare."""
+def require_emotions(faces):
+    """Raise `Problem` unless there are two emotions, each of two faces."""
     by_emotion = collections.Counter(faces.emotions.tolist())
-    subjects = collections.Counter(faces.subjects.tolist())
     if len(by_emotion) < 2:
         raise Problem(f"all faces show {faces.emotions[0]}; a classifier needs at least two "
                       f"emotions")
@@ -215,6 +227,12 @@ def oddities(faces, splits):
         if by_emotion[emotion] == 1:
             raise Problem(f"{name}: the only face of emotion {emotion}; correct the label, add "
                           f"faces or remove this one")
+
+
+def oddities(faces, splits):
+    """What a reader of the results has to know: sentences."""
+    by_emotion = collections.Counter(faces.emotions.tolist())
+    subjects = collections.Counter(faces.subjects.tolist())
     notes = leak_notes(faces.names, faces.images)
     if subjects[""]:
         notes.append("it is not known who is who: the same people may be on both sides of a split")

@@ -53,6 +53,8 @@ def make_split(faces, splits, settings, run):
             train, test = subject_split(faces, settings, run)
         if settings["people"]:
             train = train[of_some_subjects(faces.subjects[train], settings, run)]
+        if protocol == "published" and len(train) < 4 * len(np.unique(faces.emotions)):
+            raise ValueError("a quarter of the training faces cannot show every emotion")
         counts = collections.Counter(faces.emotions[train].tolist())
         rare = min(np.unique(faces.emotions).tolist(), key=counts.__getitem__)
         if counts[rare] < 2:
@@ -65,6 +67,7 @@ def make_split(faces, splits, settings, run):
 
 
 def require_subjects(subjects, least):
+    """Raise ValueError unless all subjects are known and there are at least so many, and three."""
     if "" in subjects or len(np.unique(subjects)) < max(3, least):
         raise ValueError(f"the subject of every face has to be known, and there have to be "
                          f"{max(3, least)} or more; give --subject PATTERN, or a CSV with a column "
@@ -72,20 +75,18 @@ def require_subjects(subjects, least):
 
 
 def stratified_split(faces, settings, run):
+    """80 % for training and 20 % for the test, each emotion's faces in that proportion."""
     from sklearn.model_selection import train_test_split
 
-    published = settings["protocol"] == "published"
     random_state = 42  # the paper's
-    if not published:
+    if settings["protocol"] != "published":
         random_state = int(np.random.default_rng([settings["seed"], run]).integers(2**31))
-    train, test = train_test_split(np.arange(len(faces.names)), test_size=0.2,
-                                   random_state=random_state, stratify=faces.emotions)
-    if published and len(train) < 4 * len(np.unique(faces.emotions)):
-        raise ValueError("a quarter of the training faces cannot show every emotion")
-    return train, test
+    return train_test_split(np.arange(len(faces.names)), test_size=0.2, random_state=random_state,
+                            stratify=faces.emotions)
 
 
 def subject_split(faces, settings, run):
+    """One subject, or one fold of them, for the test and all others for training."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     rows, seed = np.arange(len(faces.names)), settings["seed"]
@@ -105,5 +106,7 @@ def of_some_subjects(subjects, settings, run):
     if settings["people"] > len(known):
         raise ValueError(f"--people {settings['people']}: run {run} has {len(known)} training "
                          f"subjects")
+    if settings["protocol"] in ONE_SPLIT:  # and so one choice of subjects
+        run = 0
     drawn = np.random.default_rng([settings["seed"], run, 3]).permutation(known)
     return np.isin(subjects, drawn[:settings["people"]])

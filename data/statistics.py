@@ -17,7 +17,7 @@ INTERVALS = {
     "holdout": "Nadeau-Bengio corrected resampled t over splits",
     "loso": "t over subjects",
     "kfold": "the wider of t over subjects and t over folds"}
-UNITS = {"published": "initialisations", "given": "initialisations", "holdout": "splits",
+UNITS = {"published": "runs", "given": "runs", "holdout": "splits",
          "loso": "subjects", "kfold": "subjects"}
 FEWEST_UNITS = 5  # with fewer, nothing is concluded
 LEVEL = 0.025  # of a one-sided test: the chance that a 95 % interval lies above 0 by accident
@@ -191,21 +191,30 @@ def gain(first, second, subjects, protocol, test_to_train=0.0):
         units : how many runs or subjects.
         won : percent of runs or subjects on which the first arm does better; ties count half.
         detectable : points. Were this the true gain, the interval would lie above 0 in 80 % of
-        such experiments: (t(0.975) + t(0.8)) standard errors (Bloom, Evaluation Review 19, 1995).
+        such experiments.
     """
     from scipy import stats
 
     gains = [100 * (one - other) for one, other in zip(first, second)]
     mean, error, degrees, units = uncertainty(gains, subjects, protocol, test_to_train)
     of_units = np.round(per_unit(gains, subjects, protocol)[0], 9)
-    ends = detectable = None
+    result = {"mean": mean, "ci95": None, "standard_error": error, "degrees": degrees,
+              "units": units, "detectable": None,
+              "won": 100 * float(np.mean(np.where(of_units == 0, 0.5, of_units > 0)))}
     if error is not None:
-        quantile = stats.t.ppf(1 - LEVEL, degrees)
-        ends = [float(np.clip(mean + side * quantile * error, -100, 100)) for side in (-1, 1)]
-        detectable = float(min(100, (quantile + stats.t.ppf(0.8, degrees)) * error))
-    return {"mean": mean, "ci95": ends, "standard_error": error, "degrees": degrees,
-            "units": units, "detectable": detectable,
-            "won": 100 * float(np.mean(np.where(of_units == 0, 0.5, of_units > 0)))}
+        half = stats.t.ppf(1 - LEVEL, degrees) * error
+        result["ci95"] = [float(np.clip(mean + side * half, -100, 100)) for side in (-1, 1)]
+        result["detectable"] = detectable(result, LEVEL)
+    return result
+
+
+def detectable(gain, level):
+    """The gain in points, at most 100, that a one-sided test at that level sees with 80 % power:
+    (t(1 - level) + t(0.8)) standard errors (Bloom, Evaluation Review 19, 1995)."""
+    from scipy import stats
+
+    quantiles = stats.t.ppf([1 - level, 0.8], gain["degrees"])
+    return float(min(100, quantiles.sum() * gain["standard_error"]))
 
 
 # -------------------------------------------------------------------------------------- verdicts
@@ -213,8 +222,10 @@ def p_value(gain):
     """One-sided p of a gain, `gain` as from the function of that name: small if it is above 0."""
     from scipy import stats
 
+    if gain["standard_error"] == 0 and gain["mean"] > 1e-9:
+        return 0.5 ** gain["units"]  # all units gain the same: a sign test
     if not gain["standard_error"]:
-        return 0.0 if gain["mean"] > 1e-9 and gain["standard_error"] is not None else 1.0
+        return 1.0
     return float(stats.t.sf(gain["mean"] / gain["standard_error"], gain["degrees"]))
 
 
@@ -385,8 +396,8 @@ def explain(word, gains, before, methods):
     if word != "Not shown":
         return ""
     if max(map(p_value, gains)) > LEVEL:
-        return f"; a gain of {max(gain['detectable'] for gain in gains):.1f} points would have " \
-            f"been seen (80 % power)"
+        seen = max(detectable(gain, LEVEL / methods) for gain in gains)
+        return f"; a gain of {seen:.1f} points would have been seen (80 % power)"
     if max(map(p_value, [*gains, *before]), default=1) > LEVEL:
         return "; this alone is above 0, but a question before it is not answered by Yes"
     return f"; this alone is above 0, but not after Holm's correction for {methods} methods"
