@@ -561,7 +561,7 @@ def draw_curve(several):
         places = np.array(numbers) * 1.02 ** (k - (len(arms) - 1) / 2)
         style = {"color": utils.COLOURS[k % 10], "lw": 1.2}
         for place, values in zip(places, accuracies):
-            axes.plot([place, place], values["ci95"] or [], **style)
+            axes.plot([place, place], values["ci95"] or [values["mean"]] * 2, **style)
         axes.plot(places, [values["mean"] for values in accuracies], utils.MARKERS[k % 10] + (
             "-" if k < 10 else "--"), ms=5, label=arm, **style)
     axes.set_xscale("log")
