@@ -54,7 +54,12 @@ def in_folders(*places):
     return change
 
 
+def spoilt(*names):
+    return lambda faces: [(faces / name).write_bytes(b"") for name in names]
+
+
 def listed(*sides):
+    """own.csv with the images, on these sides of a split each in turn."""
     def change(faces):
         names = sorted(file.name for file in faces.iterdir())
         lines = [f"faces/{name},{name[3:5]},{sides[number % len(sides)]}"
@@ -81,6 +86,11 @@ SPLITS = [  # a change of faces/, options, what the line says
     (only("AA|BB.AN"), "", "split for published: a quarter of the training faces cannot "
      "show every emotion"),
     (in_folders("train", "test"), "--protocol given --people 1", "split for given: the subject of"),
+    (lambda faces: (only("AN|HA1|SU1")(faces), listed("train", "test", "train", "train", "test")(
+        faces)), "--protocol given", "run 0 has 1 training faces of emotion .., two are needed"),
+    (spoilt("AA.AN1.png", "BB.HA2.png"), "", "2 images cannot be read: .*BB.HA2.png .*; replace or"),
+    (lambda faces: (faces / "AA.AN1.png").rename(faces / "1\x1b[2J.png"), "",
+     "a name that tells no emotion"),
     (None, "--test faces", "--test: needs --protocol given"),
     (None, "--protocol given --test nowhere", "nowhere: no such file or folder"),
 ]
