@@ -93,8 +93,8 @@ for emotion in classes:
 arms = {"none": (train[:0], shown[:0]), "interpolate": (np.array(made), np.array(labels))}
 stage_done("interpolate")
 saved = {"train_faces": train, "train_names": np.array(names)[rows], "train_emotions": shown,
-         "latents": latents, "synthetic_faces": made, "synthetic_emotions": labels,
-         "parents": parents, **{f"w{k}": weight for k, weight in enumerate(cae.get_weights())}}
+         "synthetic_faces": made, "synthetic_emotions": labels, "parents": parents,
+         **{f"w{k:02d}": weight for k, weight in enumerate(cae.get_weights())}}
 
 # translate: each face in each other emotion, by a copy of the autoencoder fitted to the two. Its
 # controls: the mean of the subject's, or else everybody's, faces of the emotion; real faces alone
@@ -139,18 +139,17 @@ for arm, (synthetic, labels) in arms.items():
             layers.Conv2D(120, 5, activation="relu"), layers.Flatten(),
             layers.Dense(84, activation="relu"), layers.Dense(len(classes), activation="softmax")])
         lenet.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-        same = {"validation_data": (images[held_out], targets[held_out]), "batch_size": 4,
-                "shuffle": False, "verbose": 0}
+        how = {"validation_data": (images[held_out], targets[held_out]), "batch_size": 4,
+               "shuffle": False, "verbose": 0}
         if arm == "longer-translate":  # the last epoch is cut short
-            wanted = steps["translate"][repeat]
-            epochs, rest = divmod(wanted, -(-len(fitted) // 4))
+            epochs, rest = divmod(steps["translate"][repeat], int(np.ceil(len(fitted) / 4)))
             if epochs:
-                lenet.fit(images[fitted], targets[fitted], epochs=epochs, **same)
+                lenet.fit(images[fitted], targets[fitted], epochs=epochs, **how)
             if rest:
-                lenet.fit(images[fitted[:4 * rest]], targets[fitted[:4 * rest]], **same)
+                lenet.fit(images[fitted[:4 * rest]], targets[fitted[:4 * rest]], **how)
         else:  # the last weights are kept, not the best, as in the paper
             lenet.fit(images[fitted], targets[fitted], epochs=args.classifier_epochs, callbacks=[
-                keras.callbacks.EarlyStopping(monitor="val_loss", patience=5)], **same)
+                keras.callbacks.EarlyStopping(monitor="val_loss", patience=5)], **how)
         steps[arm].append(int(lenet.optimizer.iterations))
         guessed = classes[lenet.predict(faces[test_rows], verbose=0).argmax(axis=1)]
         accuracies.append(np.mean(guessed == emotions[test_rows]))

@@ -88,7 +88,7 @@ SPLITS = [  # a change of faces/, options, what the line says
     (in_folders("train", "test"), "--protocol given --people 1", "split for given: the subject of"),
     (lambda faces: (only("AN|HA1|SU1")(faces), listed("train", "test", "train", "train", "test")(
         faces)), "--protocol given", "run 0 has 1 training faces of emotion .., two are needed"),
-    (spoilt("AA.AN1.png", "BB.HA2.png"), "", "2 images cannot be read: .*BB.HA2.png .*; replace or"),
+    (spoilt("AA.AN1.png", "BB.HA2.png"), "", "2 images cannot be read: .*BB.HA2.png .*; replace"),
     (lambda faces: (faces / "AA.AN1.png").rename(faces / "1\x1b[2J.png"), "",
      "a name that tells no emotion"),
     (None, "--test faces", "--test: needs --protocol given"),
