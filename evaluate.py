@@ -74,6 +74,10 @@ def predict(experiment, arms):
         train, test = (faces_of(utils.load_arrays(experiment.file(run, kind)))
                        for kind in ("train", "test"))
         check_leaks(experiment, run, train, test)
+        unknown = set(test.emotions.tolist()) - set(experiment.emotions)
+        if unknown:
+            raise Problem(f"{experiment.file(run, 'test')}: damaged (a face of emotion "
+                          f"{min(unknown)}); remove it and run train_cae.py again")
         tests.append(test)
         for name, baseline in BASELINES.items():
             if run and experiment.one_split:  # the same faces again

@@ -235,7 +235,7 @@ def with_nan(array):
 
 
 HOSTILE = arrays(names=np.array([Hostile()], object))
-ANEW = "damaged .*; remove it and run the script that makes it again"
+ANEW = "damaged .*; remove it and run"
 SETTING = "experiment.json: damaged .*; restore it, or remove the folder and begin again"
 DAMAGE = [  # file, its bytes or where it is cut or a function of it, a script, what its line says
     *[("experiment.json", change, "augment.py", SETTING) for change in (
