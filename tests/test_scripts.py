@@ -522,7 +522,18 @@ def test_synthetic_faces_as_images(copied, tmp_path, script):
         assert weights == "0.5 0.5"
 
 
-@pytest.mark.skipif(not hasattr(evaluate, "load_photo"), reason="not there yet")
+def test_a_classifier_as_a_keras_file(copied, script):
+    import keras
+
+    script("train_classifier.py", copied, "--arms", "translate", "--keras")
+    model = keras.models.load_model(copied / "run-00" / "classifier-translate-0.keras")
+    test = utils.load_arrays(copied / "run-00" / "test.npz")
+    probabilities = model.predict(test["images"][..., None] / np.float32(255), verbose=0)
+    rows = predictions_of(copied, run="0", arm="translate", repeat="0")
+    assert probabilities == pytest.approx(np.array(
+        [[float(row[f"p_{emotion}"]) for emotion in ("AN", "HA", "SU")] for row in rows]), abs=1e-5)
+
+
 @pytest.mark.parametrize("name", ["published", "loso"])
 def test_predictions_of_a_test_face_are_those_of_its_photograph(name, request, tiny, script):
     folder = request.getfixturevalue(name)
