@@ -74,6 +74,10 @@ def predict(experiment, arms):
         train, test = (faces_of(utils.load_arrays(experiment.file(run, kind)))
                        for kind in ("train", "test"))
         check_leaks(experiment, run, train, test)
+        unknown = set(test.emotions.tolist()) - set(experiment.emotions)
+        if unknown:
+            raise Problem(f"{experiment.file(run, 'test')}: damaged (a face of emotion "
+                          f"{min(unknown)}); remove it and run train_cae.py again")
         tests.append(test)
         for name, baseline in BASELINES.items():
             if run and experiment.one_split:  # the same faces again
@@ -561,7 +565,7 @@ def draw_curve(several):
         places = np.array(numbers) * 1.02 ** (k - (len(arms) - 1) / 2)
         style = {"color": utils.COLOURS[k % 10], "lw": 1.2}
         for place, values in zip(places, accuracies):
-            axes.plot([place, place], values["ci95"] or [], **style)
+            axes.plot([place, place], values["ci95"] or [values["mean"]] * 2, **style)
         axes.plot(places, [values["mean"] for values in accuracies], utils.MARKERS[k % 10] + (
             "-" if k < 10 else "--"), ms=5, label=arm, **style)
     axes.set_xscale("log")

@@ -181,6 +181,8 @@ def load_arrays(path):
                                            if isinstance(wanted, str) else wanted)
             if not fits:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}")
+        if 0 in (length for name, length in lengths.items() if name != "p"):
+            raise ValueError("it holds nothing")
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ValueError(f"{name} is not finite")

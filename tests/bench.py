@@ -4,7 +4,8 @@
 
 The four scripts as `make reproduce` runs them, then straight_line.py with the same arms and
 settings, once for each run (or for --line-runs of them, scaled up). Prints a Markdown table of the
-seconds of each stage, their ratio and peak memory. Hours on two cores.
+seconds of each stage, their ratio (the aim is 8 for all of them) and peak memory. Hours on two
+cores.
 """
 
 import argparse

@@ -148,18 +148,6 @@ def script(capfd):
     return call
 
 
-@pytest.fixture
-def warnings_of(capfd):
-    """Run a script in this process: what it warns of."""
-    def call(name, *arguments):
-        capfd.readouterr()
-        status, (_, stderr) = run_here(name, *arguments), capfd.readouterr()
-        assert status == 0, stderr
-        return stderr
-
-    return call
-
-
 def one_line(status, stderr):
     """The one line that is no warning, once it is sure that it is one and fit for a terminal."""
     lines = [line for line in stderr.splitlines() if not line.startswith("warning: ")]
@@ -183,16 +171,18 @@ def without_figures(patch):
     patch.setattr(utils, "save_figure", lambda *_, **__: None)
 
 
-def sequence(data, results, *options, methods=(), arms=(), figures=False):
-    """All four scripts in this process, by default without figures; the experiment's folder."""
+def sequence(data, results, *options, methods=(), arms=(), figures=False, every=()):
+    """All four scripts in this process, by default without figures, with options of the first, the
+    second, the third and of every one; the experiment's folder."""
     before = set(results.glob("*"))
     with pytest.MonkeyPatch.context() as patch:
         if not figures:
             without_figures(patch)
-        assert run_here("train_cae.py", "--data", data, "--results", results, *options) == 0
+        assert run_here("train_cae.py", "--data", data, "--results", results, *options,
+                        *every) == 0
         folder, = set(results.glob("*")) - before
         for name, more in zip(STAGES[1:], (methods, arms, ())):
-            assert run_here(name, folder, *more) == 0
+            assert run_here(name, folder, *more, *every) == 0
     return folder
 
 
@@ -206,15 +196,19 @@ def published(tiny, made_once):
 
 @pytest.fixture(scope="session")
 def loso(tiny, made_once):
-    """Two subjects left out in turn, every method and arm."""
+    """Two subjects left out in turn, every method and arm, with figures as PDF too."""
     folder, = made_once("loso", lambda results: sequence(
-        tiny, results, *LOSO, methods=("--methods", "all"), figures=True)).iterdir()
+        tiny, results, *LOSO, methods=("--methods", "all"), figures=True,
+        every=("--pdf",))).iterdir()
     return folder
 
 
 @pytest.fixture
-def copied(published, tmp_path, no_figures):
-    """A copy of `published`, to be changed; nothing is drawn."""
+def copied(published, tmp_path, no_figures, monkeypatch):
+    """A copy of `published`, to be changed; nothing is drawn, and the slow baselines are left out.
+    """
+    for name in ("PCA-LDA", "HOG + linear SVM"):
+        monkeypatch.delitem(evaluate.BASELINES, name)
     return shutil.copytree(published, tmp_path / "experiment")
 
 

@@ -5,7 +5,8 @@
 The scripts are timed against it and compared with it value by value. So it imports nothing of them
 and goes the plainest way: a call of the network for every synthetic face, and the defaults of Keras
 and TensorFlow wherever the paper names no value. What `make reproduce` does takes it 15 minutes or
-more on two cores. --pair-epochs 0 leaves translate and its controls out.
+more on two cores. Its arms are those of `make reproduce`; --pair-epochs 0 leaves translate and its
+controls out.
 """
 
 import argparse
@@ -67,11 +68,11 @@ for name in names:
     faces.append(np.asarray(face.resize((48, 48), Image.Resampling.BILINEAR), "float32"))
 faces = np.array(faces)[..., None] / 255
 emotions = np.array([name.split(".")[1][:2] for name in names])
-people = np.array([name.split(".")[0] for name in names])
+subjects = np.array([name.split(".")[0] for name in names])
 classes = np.unique(emotions)
 rows, test_rows = train_test_split(np.arange(len(faces)), test_size=0.2, random_state=42,
                                    stratify=emotions)
-train, shown, who = faces[rows], emotions[rows], people[rows]
+train, shown, posed_by = faces[rows], emotions[rows], subjects[rows]
 
 # The autoencoder over all training faces.
 encoder, decoder, cae = build_cae()
@@ -92,17 +93,18 @@ for emotion in classes:
 arms = {"none": (train[:0], shown[:0]), "interpolate": (np.array(made), np.array(labels))}
 stage_done("interpolate")
 saved = {"train_faces": train, "train_names": np.array(names)[rows], "train_emotions": shown,
-         "latents": latents, "synthetic_faces": made, "synthetic_emotions": labels,
-         "parents": parents, **{f"w{k}": weight for k, weight in enumerate(cae.get_weights())}}
+         "synthetic_faces": made, "synthetic_emotions": labels, "parents": parents,
+         **{f"w{k:02d}": weight for k, weight in enumerate(cae.get_weights())}}
 
 # translate: each face in each other emotion, by a copy of the autoencoder fitted to the two. Its
-# controls: the mean of the person's, or else everybody's, faces of the emotion; faces repeated.
+# controls: the mean of the subject's, or else everybody's, faces of the emotion; real faces alone
+# for as many optimiser steps.
 if args.pair_epochs:
     made, means, labels = [], [], []
     for source in classes:
         for target in classes:
             pairs = [(a, b) for a in np.flatnonzero(shown == source)
-                     for b in np.flatnonzero(shown == target) if who[a] == who[b]]
+                     for b in np.flatnonzero(shown == target) if posed_by[a] == posed_by[b]]
             if source == target or not pairs:
                 continue
             _, _, copy = build_cae()
@@ -111,25 +113,25 @@ if args.pair_epochs:
             copy.fit(train[a], train[b], batch_size=4, epochs=args.pair_epochs, verbose=0)
             for row in np.flatnonzero(shown == source):
                 made.append(copy.predict(train[row][np.newaxis], verbose=0)[0])
-                theirs = train[(who == who[row]) & (shown == target)]
+                theirs = train[(posed_by == posed_by[row]) & (shown == target)]
                 means.append((theirs if len(theirs) else train[shown == target]).mean(axis=0))
                 labels.append(target)
-    again = np.concatenate([np.resize(np.flatnonzero(shown == emotion), labels.count(emotion))
-                            for emotion in classes])
     arms |= {"translate": (np.array(made), np.array(labels)),
              "person-mean": (np.array(means), np.array(labels)),
-             "duplicate-translate": (train[again], shown[again])}
+             "longer-translate": (train[:0], shown[:0])}
+    saved |= {"translate_faces": made, "person-mean_faces": means, "translate_emotions": labels}
     stage_done("translate")
 
 # The classifiers: originals first, then a quarter is held out, so validation holds synthetic faces
 # whose parents are trained on: that is the paper's protocol.
+steps = {}
 for arm, (synthetic, labels) in arms.items():
     images = np.concatenate([train, synthetic])
     numbers = np.searchsorted(classes, np.concatenate([shown, labels]))
-    targets, right = keras.utils.to_categorical(numbers, len(classes)), []
+    targets, accuracies, steps[arm] = keras.utils.to_categorical(numbers, len(classes)), [], []
     fitted, held_out = train_test_split(np.arange(len(images)), test_size=0.25, random_state=42,
                                         stratify=numbers)
-    for _ in range(args.repeats):
+    for repeat in range(args.repeats):
         lenet = keras.Sequential([
             keras.Input((48, 48, 1)), layers.Resizing(32, 32, interpolation="bilinear"),
             layers.Conv2D(6, 5, activation="relu"), layers.AveragePooling2D(2),
@@ -137,23 +139,27 @@ for arm, (synthetic, labels) in arms.items():
             layers.Conv2D(120, 5, activation="relu"), layers.Flatten(),
             layers.Dense(84, activation="relu"), layers.Dense(len(classes), activation="softmax")])
         lenet.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
-        # Nothing is drawn after these weights: whoever starts from them can repeat the training.
-        saved |= {f"{arm}_initial_w{k}": weight for k, weight in enumerate(lenet.get_weights())}
-        history = lenet.fit(  # the last weights are kept, not the best, as in the paper
-            images[fitted], targets[fitted], validation_data=(images[held_out], targets[held_out]),
-            batch_size=4, epochs=args.classifier_epochs, shuffle=False, verbose=0,
-            callbacks=[keras.callbacks.EarlyStopping(monitor="val_loss", patience=5)]).history
+        how = {"validation_data": (images[held_out], targets[held_out]), "batch_size": 4,
+               "shuffle": False, "verbose": 0}
+        if arm == "longer-translate":  # the last epoch is cut short
+            epochs, rest = divmod(steps["translate"][repeat], int(np.ceil(len(fitted) / 4)))
+            if epochs:
+                lenet.fit(images[fitted], targets[fitted], epochs=epochs, **how)
+            if rest:
+                lenet.fit(images[fitted[:4 * rest]], targets[fitted[:4 * rest]], **how)
+        else:  # the last weights are kept, not the best, as in the paper
+            lenet.fit(images[fitted], targets[fitted], epochs=args.classifier_epochs, callbacks=[
+                keras.callbacks.EarlyStopping(monitor="val_loss", patience=5)], **how)
+        steps[arm].append(int(lenet.optimizer.iterations))
         guessed = classes[lenet.predict(faces[test_rows], verbose=0).argmax(axis=1)]
-        right.append(np.mean(guessed == emotions[test_rows]))
-    saved |= {f"{arm}_train_rows": fitted, f"{arm}_validation_rows": held_out,
-              f"{arm}_loss": history["loss"], f"{arm}_val_loss": history["val_loss"]}
-    print(f"{arm}: {100 * np.mean(right):.1f} % right")
+        accuracies.append(np.mean(guessed == emotions[test_rows]))
+    print(f"{arm}: {100 * np.mean(accuracies):.1f} %")
     stage_done(f"classifiers {arm}")
 
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 peak /= 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
 print(f"all: {sum(seconds.values()):.1f} s, peak memory {peak:.0f} MiB")
 if args.out:
-    np.savez(args.out, **saved)
+    np.savez(args.out, **saved, **{f"{arm}_steps": counts for arm, counts in steps.items()})
 if args.json:
     Path(args.json).write_text(json.dumps({"seconds": seconds, "megabytes": peak}))

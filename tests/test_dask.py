@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PUBLISHED, contents, sequence, shell, start, wait_until
+from conftest import PUBLISHED, contents, sequence, start, wait_until
 
 distributed = pytest.importorskip("distributed")
-OPTIONS = (*PUBLISHED, "--runs", 4, "--cae-epochs", 12)
+OPTIONS = (*PUBLISHED, "--runs", 4, "--cae-epochs", 40)
 
 
 @pytest.fixture
@@ -18,15 +18,15 @@ def cluster(tmp_path):
     code comes from the script."""
     elsewhere, file, started = tmp_path / "elsewhere", tmp_path / "scheduler.json", []
     (elsewhere / "data").mkdir(parents=True)
-    found_by = ("--scheduler-file", file)
+    by_file = ("--scheduler-file", file)
     worker = ("worker", "--nthreads", "1", "--no-nanny", "--local-directory", elsewhere)
     environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
     try:
         for command in (("scheduler", "--host", "127.0.0.1", "--port", "0"), worker, worker):
             started.append(subprocess.Popen(
-                [sys.executable, "-m", "dask", *command, "--no-dashboard", *found_by],
+                [sys.executable, "-m", "dask", *command, "--no-dashboard", *by_file],
                 cwd=elsewhere, env=environment, stderr=subprocess.DEVNULL))
-        wait_until(file.exists, 60)
+        wait_until(file.exists)
         address = json.loads(file.read_text())["address"]
         with distributed.Client(address) as client:
             client.wait_for_workers(2, timeout=60)
@@ -37,17 +37,19 @@ def cluster(tmp_path):
             process.wait()
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_arrays(tiny, tmp_path, cluster):
+def test_a_cluster_that_loses_a_worker_gives_the_same_arrays(tiny, tmp_path, cluster, script,
+                                                             no_figures):
     address, workers = cluster
-    here = sequence(tiny, tmp_path / "here", *OPTIONS)
-    there = tmp_path / "there" / here.name
-    process = start("train_cae.py", "--data", tiny, "--results", there.parent, "--dask", address,
+    results = tmp_path / "there"
+    process = start("train_cae.py", "--data", tiny, "--results", results, "--dask", address,
                     *OPTIONS)
-    wait_until(lambda: list(there.glob("run-*/cae.npz")), 120)
-    assert len(list(there.glob("run-*/cae.npz"))) < 4  # it is not over
+    wait_until(lambda: list(results.glob("*/run-*/cae.npz")))
+    assert len(list(results.glob("*/run-*/cae.npz"))) < 4  # it is not over
     workers[0].kill()
+    here = sequence(tiny, tmp_path / "here", *OPTIONS)  # meanwhile
     printed, errors = process.communicate(timeout=180)
     assert process.returncode == 0 and "training CAEs: 4 of 4" in printed, errors
+    there = results / here.name
     for name in ("augment.py", "train_classifier.py"):
-        shell(name, there, "--dask", address)
+        script(name, there, "--dask", address)
     assert contents(here, ".npz") == contents(there, ".npz")

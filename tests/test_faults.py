@@ -14,13 +14,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import utils
 
 import pytest
-from conftest import PUBLISHED, STAGES, TINY, contents, draw_tiny, start, wait_until
+from conftest import (
+    PUBLISHED,
+    STAGES,
+    TINY,
+    contents,
+    draw_tiny,
+    start,
+    wait_until,
+    without_figures,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -30,19 +38,28 @@ def serve():
     utils.tensorflow()
     for module in ("matplotlib.pyplot", "scipy.stats", "sklearn.svm", "evaluate", "keras"):
         importlib.import_module(module)
-    utils.save_figure = lambda figure, path, *label: utils.write_file(path, b"a figure")
-    for line in sys.stdin:
-        arguments, fault, errors = json.loads(line)
-        child = os.fork()
-        if child:
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-            continue
-        for handle, file in ((1, os.devnull), (2, errors)):
-            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
-        if fault:
-            fail_at(*fault)
-        sys.argv = arguments
-        sys.exit(utils.run_script(importlib.import_module(arguments[0].removesuffix(".py")).main))
+    with pytest.MonkeyPatch.context() as patch:
+        without_figures(patch)
+        patch.setattr("data.experiment.Experiment.save_figure", a_figure)
+        patch.setattr("train_cae.draw_faces", lambda experiment, *_: a_figure(
+            experiment, None, "faces.png"))
+        for line in sys.stdin:
+            arguments, fault, errors = json.loads(line)
+            child = os.fork()
+            if child:
+                print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+                continue
+            for handle, file in ((1, os.devnull), (2, errors)):
+                os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
+            if fault:
+                fail_at(*fault)
+            sys.argv = arguments
+            module = importlib.import_module(arguments[0].removesuffix(".py"))
+            sys.exit(utils.run_script(module.main))
+
+
+def a_figure(experiment, figure, name, *_):
+    utils.write_file(experiment.folder / "report" / name, b"a figure")
 
 
 def fail_at(what, number):
@@ -73,22 +90,28 @@ def fail_at(what, number):
 class Lab:
     """A server, and what an undisturbed run finds before each stage and leaves after it."""
 
-    def __init__(self, here):
-        self.here, self.after, whole = here, {}, here / "whole"
-        self.server = subprocess.Popen([sys.executable, __file__], text=True, stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE)
-        draw_tiny(here / "tiny", subjects="ABC")
+    def __init__(self, made_once, here):
+        self.here, self.server = here, None
+        self.stages = made_once("lab", self.undisturbed)
+        self.after = {stage: without_paths(self.stages / f"after-{stage}") for stage in STAGES}
+
+    def undisturbed(self, folder):
+        self.stages, whole = folder, folder / "whole"
+        draw_tiny(folder / "tiny", subjects="ABC", takes=2)
         whole.mkdir()
         for stage in STAGES:
-            shutil.copytree(whole, here / f"before-{stage}")
+            shutil.copytree(whole, folder / f"before-{stage}")
             assert self.run(stage, whole) == (0, "")
-            self.after[stage] = without_paths(whole)
+            shutil.copytree(whole, folder / f"after-{stage}")
 
     def run(self, stage, results, fault=None):
         """(exit status or minus the signal, stderr without warnings) of a stage."""
-        first = ("--data", self.here / "tiny", "--results", results, *PUBLISHED)
+        if not self.server:
+            self.server = subprocess.Popen([sys.executable, __file__], text=True,
+                                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        first = ("--data", self.stages / "tiny", "--results", results, *PUBLISHED)
         arguments = first if stage == STAGES[0] else [*results.iterdir()]
-        jobs = ["--jobs", 1] if stage in STAGES[1:3] else []
+        jobs = ["--jobs", 1] if stage != STAGES[3] else []
         asked = [[stage, *map(str, [*arguments, *jobs])], fault, str(self.here / "stderr")]
         print(json.dumps(asked), file=self.server.stdin, flush=True)
         status = int(self.server.stdout.readline())
@@ -103,18 +126,19 @@ def without_paths(results):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("faults"))
+def lab(made_once, tmp_path_factory):
+    lab = Lab(made_once, tmp_path_factory.mktemp("faults"))
     yield lab
-    lab.server.stdin.close()
-    lab.server.wait()
+    if lab.server:
+        lab.server.stdin.close()
+        lab.server.wait()
 
 
 @pytest.fixture(params=STAGES)
 def begun(request, lab, tmp_path):
     """(stage, a results folder as it is when the stage begins, what is there when it has ended)."""
     stage = request.param
-    results = shutil.copytree(lab.here / f"before-{stage}", tmp_path / "results")
+    results = shutil.copytree(lab.stages / f"before-{stage}", tmp_path / "results")
     return stage, results, lab.after[stage]
 
 
@@ -125,9 +149,9 @@ def test_killed_at_twenty_moments(begun, lab):
     for kill in range(20):
         step = 1 + kill % {"train_cae.py": 8, "evaluate.py": 20}.get(stage, 3)
         assert lab.run(stage, results, ["kill", step])[0] == -signal.SIGKILL
-        found = without_paths(results)
-        pairs.add(sum("cae-" in path for path in found if path.endswith(".npz")))
-        assert found.items() <= expected.items(), step  # whatever has its own name is whole
+        now = without_paths(results)
+        pairs.add(sum("cae-" in path for path in now if path.endswith(".npz")))
+        assert now.items() <= expected.items(), step  # whatever has its own name is whole
     assert stage != STAGES[0] or len(pairs - {0, 12}) > 1
     assert lab.run(stage, results) == (0, "") and without_paths(results) == expected
 
@@ -146,40 +170,86 @@ def test_no_room_at_any_write(begun, lab):
         assert there.items() <= now.items() <= expected.items()
         assert not list(results.rglob("*.part"))
         there = now
-    assert number > 3
+    assert number > 2
     assert lab.run(stage, results) == (0, "") and without_paths(results) == expected
 
 
+# ---------------------------------------------------------------------------------------- signals
 def living(group):
     """Process ids of a process group without those that have ended, from Linux' /proc."""
-    found = []
+    pids = []
     for file in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _, its_group, *_ = file.read_text().rpartition(")")[2].split()
+            state, _, its_group, *_ = file.read_text().rpartition(")")[2].split()[:4]
             if its_group == str(group) and state != "Z":
-                found.append(int(file.parent.name))
-    return found
+                pids.append(int(file.parent.name))
+    return pids
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_signal_while_training(kind, lab, tmp_path):
-    """From the shell, with workers: Ctrl-C goes to all of them, the others to the script alone."""
-    process = start("train_cae.py", "--data", lab.here / "tiny", "--results", tmp_path, *TINY,
-                    "--runs", 2, "--cae-epochs", 100_000, "--jobs", 2, start_new_session=True)
-    try:
-        while "optimiser steps of" not in (line := process.stdout.readline()):
+def has_loaded(pid, library):
+    with contextlib.suppress(OSError):
+        return library in Path(f"/proc/{pid}/maps").read_text()
+
+
+def workers_of(process):
+    """Process ids of the workers, which Python's tracker of resources is none of."""
+    pids = []
+    for pid in living(process.pid):
+        with contextlib.suppress(OSError):
+            if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+                pids.append(pid)
+    return pids
+
+
+def at_moment(process, moment):
+    """Wait until the script is there."""
+    if moment == "importing":
+        assert wait_until(lambda: has_loaded(process.pid, "numpy"))
+    elif moment == "starting":
+        assert wait_until(lambda: workers_of(process))
+    else:  # a first CAE is trained: now others are
+        while "1 of 40" not in (line := process.stdout.readline()):
             assert line, process.stderr.read()
-        time.sleep(1)  # a worker has tried some: now they train
-        assert len(living(process.pid)) > 2
-        (os.killpg if kind == signal.SIGINT else os.kill)(process.pid, kind)
-        _, stderr = process.communicate(timeout=20)
-        assert (process.returncode, stderr) == ((-kind, "") if kind == signal.SIGKILL else (
-            130, "train_cae.py: interrupted; the same command goes on from here\n"))
-        wait_until(lambda: not living(process.pid), 10)
-    finally:
-        for pid in living(process.pid):
-            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def training(lab, tmp_path):
+    """From the shell, with workers, with a process group of its own."""
+    process = start("train_cae.py", "--data", lab.stages / "tiny", "--results", tmp_path, *TINY,
+                    "--runs", 40, "--cae-epochs", 400, "--jobs", 2, start_new_session=True)
+    yield process
+    for pid in living(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("kind, moment", [
+    (signal.SIGINT, "importing"), (signal.SIGINT, "starting"), (signal.SIGINT, "training"),
+    (signal.SIGTERM, "training"), (signal.SIGKILL, "training")])
+def test_signal(kind, moment, training):
+    """Ctrl-C goes to the whole group, the others to the script alone: one line and no orphan."""
+    at_moment(training, moment)
+    (os.killpg if kind == signal.SIGINT else os.kill)(training.pid, kind)
+    _, stderr = training.communicate(timeout=60)
+    assert (training.returncode, stderr) == ((-kind, "") if kind == signal.SIGKILL else (
+        130, "train_cae.py: interrupted; the same command resumes\n"))
+    wait_until(lambda: not living(training.pid))
+
+
+@needs_proc
+@pytest.mark.parametrize("moment", ["starting", "training"])
+def test_killed_worker(moment, training):
+    at_moment(training, moment)
+    os.kill(workers_of(training)[0], signal.SIGKILL)
+    _, stderr = training.communicate(timeout=60)
+    assert training.returncode == 2 and stderr == (
+        "train_cae.py: a worker process was ended from outside, for lack of memory perhaps; run "
+        "the same command again, with fewer --jobs\n")
+    wait_until(lambda: not living(training.pid))
 
 
 if __name__ == "__main__":

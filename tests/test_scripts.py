@@ -1,147 +1,269 @@
 """The four scripts as a user runs them, in sequence, on tiny settings."""
 
-import csv
 import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import zipfile
 
 import augment
+import evaluate
+import train_cae
 import utils
-from data import faces as data
+from data.faces import JAFFE_BOX, load_faces
+from data.registration import mean_face
 
 import numpy as np
 import pytest
-from conftest import PUBLISHED, STAGES, TINY, changing, contents, draw_tiny, sequence, shell, start
-from test_faces import LONG, layouts, write_fer2013
+from conftest import (
+    LOSO,
+    PUBLISHED,
+    ROOT,
+    STAGES,
+    TINY,
+    changing,
+    contents,
+    draw_tiny,
+    metrics_of,
+    one_line,
+    predictions_of,
+    sequence,
+    shell,
+    start,
+)
+
+ARMS = ["none", "longer-translate", "translate", "person-mean", "interpolate"]  # by default
+PNG = b"\x89PNG"
 
 
-def metrics_of(folder):
-    return json.loads((folder / "report" / "metrics.json").read_text())
+def arrays_of(folder):
+    return contents(folder, ".npz")
 
 
-def predictions_of(folder, **which):
-    """The rows of predictions.csv with these values."""
-    with open(folder / "predictions.csv", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row.items() >= which.items()]
-
-
-def test_published_ends_with_a_report(published, script):
+# ------------------------------------------------------------------------------------- published
+def test_published_ends_with_a_report(published, script, no_figures):
     assert published.name == \
         "tiny-published-cae-epochs-2-classifier-epochs-3-latent-4-pair-epochs-1-repeats-2"
     metrics = metrics_of(published)
     assert [metrics[key] for key in ("runs", "repeats", "units", "test_faces")] == [2, 2, 2, 8]
-    assert list(metrics["arms"]) == ["none", *augment.DEFAULT]
-    assert {name: list(controls) for name, controls in metrics["against"].items()} == {
-        "translate": ["person-mean", "duplicate-translate"]}
+    assert list(metrics["arms"]) == ARMS
+    assert {arm: list(others) for arm, others in metrics["against"].items()} == {
+        "longer-translate": ["none"], "person-mean": ["none"], "interpolate": ["none"],
+        "translate": ["none", "longer-translate", "person-mean"]}
+    assert [rung["arm"] for rung in metrics["ladder"]] == [
+        "none", "longer-translate", "person-mean", "translate"]
     rows = predictions_of(published)
     assert len(rows) == 2 * 2 * 5 * 8
     assert abs(sum(float(rows[0][f"p_{label}"]) for label in ("AN", "HA", "SU")) - 1) < 1e-3
     for arm, values in metrics["arms"].items():
         right = [[row["emotion"] == row["predicted"] for row in predictions_of(
             published, arm=arm, run=run)] for run in "01"]
-        assert values["accuracy"]["per_unit"] == [np.mean(right[0]), np.mean(right[1])]
+        assert values["accuracy"]["per_unit"] == [100 * np.mean(right[0]), 100 * np.mean(right[1])]
         assert np.sum(values["confusion_matrix"]) == 32 and values["classifiers"] == 4
         assert np.trace(values["confusion_matrix"]) == sum(map(sum, right))
-        assert ("gain_points" in values) == (arm != "none")
+        assert bool(values["gain"]) == (arm != "none")
     report = published / "report"
     for name in ("faces", "cae-loss", "reconstructions", "latents", "synthetic", "learning-curves",
-                 "gains", "accuracy", "confusion"):
+                 "ladder", "gains", "accuracy", "confusion"):
         assert f"({name}.png)" in (report / "report.md").read_text()
-        assert all((report / f"{name}.{kind}").stat().st_size > 3000 for kind in ("png", "pdf"))
+        assert (report / f"{name}.png").stat().st_size > 3000
     assert ("--protocol published --cae-epochs 2 --classifier-epochs 3 --latent 4 --pair-epochs 1 "
             "--repeats 2 --runs 2\npython augment.py ") in (report / "report.md").read_text()
-    first, second, third = script("evaluate.py", published).splitlines()[-3:]
-    assert first.startswith("translate, the CAE per emotion pair, in points: ")
-    assert "over person-mean" in first
-    assert second.startswith("interpolate, the author's notebooks, in points: ")
-    assert third == "the paper, one run on JAFFE: +20.9 points"
+    lines = script("evaluate.py", published).splitlines()
+    assert lines[-1] == "the paper, one run on JAFFE: +20.9 points"
+    assert any(line.startswith("Does translate need its autoencoder? ") and "over person-mean"
+               in line for line in lines)
+
+
+def test_longer_training_takes_exactly_the_steps(published):
+    steps = {arm: [utils.load_arrays(published / f"run-{run:02d}" / f"classifier-{arm}-{k}.npz")
+                   ["history"][-1, 0] for run in range(2) for k in range(2)] for arm in ARMS}
+    assert steps["longer-translate"] == steps["translate"] and steps["none"] < steps["translate"]
+    assert [metrics_of(published)["arms"][arm]["steps"] for arm in ARMS] == [
+        np.mean(steps[arm]) for arm in ARMS]
 
 
 def test_same_numbers_on_one_core_or_two(published, tiny, tmp_path):
-    """Each script in a process of its own with workers, other hashes, clock, language, threads; the
-    first one twice at the same time."""
-    other = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "2"}
-    folder = tmp_path / published.name
-    both = [start("train_cae.py", "--data", tiny, "--results", tmp_path, *PUBLISHED, "--jobs", 2,
-                  env={**os.environ, **other}) for _ in range(2)]
+    """Each script in a process of its own with workers and the user's own settings of Keras and
+    matplotlib, other hashes, clock, language, threads; the first one twice at the same time."""
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "keras.json").write_text(json.dumps({
+        "floatx": "float16", "image_data_format": "channels_first", "backend": "torch"}))
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nsavefig.dpi: 30\nfont.size: 30")
+    other = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "2",
+             "KERAS_HOME": str(tmp_path / "keras"), "KERAS_BACKEND": "",
+             "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    results = tmp_path / "results"
+    folder = results / published.name
+    both = [start("train_cae.py", "--data", tiny, "--results", results, *PUBLISHED, "--jobs", jobs,
+                  env={**os.environ, **other}) for jobs in (1, 2)]
     for process in both:
         printed, errors = process.communicate(timeout=240)
         assert (process.returncode, errors) == (0, "")
         assert f"next: python augment.py {folder}" in printed
     for name, *jobs in (("augment.py", "--jobs", 2), ("train_classifier.py", "--jobs", 2),
                         ("evaluate.py",)):
-        shell(name, folder, *jobs, **other)
-    first, second = (contents(each, ".npz", ".csv") for each in (published, folder))
-    assert first.keys() == second.keys() and len(first) > 40
+        # The classifiers' program is compiled anew.
+        shell(name, folder, *jobs, **other, **({"TF_XLA_FLAGS": ""} if "class" in name else {}))
+    first, second = (contents(each, ".npz", ".csv", ".png") for each in (published, folder))
+    assert first.keys() == second.keys() and len(first) > 50
     assert [name for name in first if first[name] != second[name]] == []
     assert metrics_of(published)["arms"] == metrics_of(folder)["arms"]
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_only_what_is_outdated_or_asked_for_is_made_again(copied, script):
-    def times():
-        return {file.relative_to(copied).as_posix(): file.stat().st_mtime_ns
-                for file in copied.glob("run-*/*.npz")}
+def test_a_folder_without_its_images_goes_through_the_other_stages(published, copied, script):
+    """As stage 1 leaves it, in another place, and the images are not where they were."""
+    for file in [*copied.glob("run-*/[sc][yl]*.npz"), copied / "predictions.csv"]:
+        file.unlink()
+    shutil.rmtree(copied / "report")
+    text = (copied / "experiment.json").read_text()
+    values = json.loads(text) | {"data": "/nowhere/at/all"}
+    (copied / "experiment.json").write_text(json.dumps(values))
+    for name in STAGES[1:]:
+        script(name, copied)
+    expected, actual = (contents(each, ".npz", ".csv") for each in (published, copied))
+    assert len(expected) == 49 and expected.keys() == actual.keys()
+    assert [name for name in expected if expected[name] != actual[name]] == []
+    assert metrics_of(published)["arms"] == metrics_of(copied)["arms"]
 
-    def check(pattern, *commands):
-        before = times()
+
+def test_the_test_faces_are_opened_by_the_last_stage_alone(copied, script, monkeypatch):
+    for file in copied.glob("run-*/test.npz"):
+        file.write_bytes(b"not to be opened")
+    for file in copied.glob("run-*/[sc][yl]*.npz"):  # synthetic faces and classifiers
+        file.unlink()
+    script("augment.py", copied, "--methods", "interpolate")
+    script("train_classifier.py", copied, "--arms", "interpolate")
+    script("evaluate.py", copied, says="test.npz: damaged .*; remove it")
+
+
+# ---------------------------------------------------------------- what is made, missing, outdated
+@pytest.fixture
+def made_anew(copied, script):
+    """Run scripts: the names of the arrays that were made anew."""
+    def call(*commands):
+        before = times(copied)
         for name, *options in commands:
             script(name, copied, *options)
-        anew = {name for name, time in times().items() if time != before[name]}
-        assert anew == {name for name in before if re.match(pattern, name)}
+        return {name for name, time in times(copied).items() if time != before.get(name)}
 
-    stages, whole = [[name] for name in STAGES[:3]], contents(copied, ".npz")
-    check("nothing", *stages)
-    check("run-../(synthetic-interpolate|classifier-translate)",
-          ["augment.py", "--redo", "interpolate"], ["train_classifier.py", "--redo", "translate"])
-    assert contents(copied, ".npz") == whole
+    return call
+
+
+def times(folder):
+    return {file.relative_to(folder).as_posix(): file.stat().st_mtime_ns
+            for file in folder.glob("run-*/*.npz")}
+
+
+THREE = [[name] for name in STAGES[:3]]
+
+
+def matching(folder, pattern):
+    return {name for name in times(folder) if re.match(pattern, name)}
+
+
+def test_only_what_is_asked_for_is_made_again(copied, made_anew):
+    whole = arrays_of(copied)
+    assert made_anew(*THREE) == set()
+    assert made_anew(["augment.py", "--redo", "interpolate"],
+                     ["train_classifier.py", "--redo", "translate"]) == matching(
+        copied, r"run-../(synthetic-interpolate|classifier-translate)")
+    assert arrays_of(copied) == whole
+
+
+def test_what_follows_from_a_changed_file_is_made_again(copied, made_anew):
     with changing(copied / "run-00" / "cae.npz") as arrays:
         arrays["w00"] += 0.01
-    check("run-00/(cae-|synthetic-(translate|interpolate)|classifier-(translate|interpolate))",
-          *stages)
+    assert made_anew(*THREE) == matching(
+        copied, "run-00/(cae-|synthetic-|classifier-(longer-|translate|person-mean|interpolate))")
 
 
-def test_an_experiment_is_gone_on_with(copied, tiny, tmp_path, script):
+def test_with_another_own_method_only_its_arm_is_made_again(copied, made_anew, monkeypatch):
+    def brighter(faces, tools):
+        rows = np.arange(len(faces.names))
+        return augment.Synthetic(faces.images * np.float32(1.2), faces.emotions, rows[:, None],
+                                 np.ones((len(rows), 1), np.float32))
+
+    monkeypatch.setitem(augment.METHODS, "brighter", augment.Method(brighter))
+    monkeypatch.setitem(evaluate.CONTROLS, "brighter", ())
+    method = ["augment.py", "--methods", "brighter"]
+    assert made_anew(method, ["train_classifier.py", "--arms", "brighter,longer-brighter"],
+                     ["evaluate.py"]) == matching(copied, ".*-brighter")
+    assert "Does `brighter` beat no augmentation?" in (copied / "report" / "report.md").read_text()
+    assert made_anew([*method, "--redo", "brighter"], ["train_classifier.py"]) == matching(
+        copied, ".*synthetic-brighter")  # the same faces
+
+
+def test_an_experiment_is_resumed(copied, tiny, tmp_path, script):
     """More runs, moved faces, a renamed folder: the same experiment."""
-    before = contents(copied, ".npz")
+    before = arrays_of(copied)
     moved = shutil.copytree(tiny, tmp_path / "renamed")
     assert "runs: 3" in script("train_cae.py", copied, "--runs", 3, "--data", moved)
-    after = contents(copied, ".npz")
+    after = arrays_of(copied)
     assert before.items() <= after.items() and "run-02/cae-AN-HA.npz" in after
-    printed = script("train_cae.py", "--data", moved, "--results", tmp_path, *PUBLISHED)
-    assert f"experiment: {copied}" in printed  # under its other name
+    script("train_cae.py", copied)  # as it is now
     for name, value, says in (
+            ("--runs", 2, "began with runs 3, now 2 is asked for"),
             ("--latent", 5, "began with latent 4, now 5 is asked for"),
             ("--protocol", "loso", "began with protocol published, now loso"),
+            ("--steps", 300, "began with steps None, now 300"),
             ("--data", draw_tiny(tmp_path / "other", takes=2), "began with other faces than")):
         script("train_cae.py", copied, name, value, says=says)
-    assert contents(copied, ".npz") == after
+    assert arrays_of(copied) == after
+
+
+def test_the_same_options_find_the_same_experiment(published, tiny, tmp_path, script, no_figures):
+    folder = shutil.copytree(published, tmp_path / published.name)
+    printed = script("train_cae.py", "--data", tiny, "--results", tmp_path, *PUBLISHED)
+    assert f"experiment: {folder}" in printed and arrays_of(folder) == arrays_of(published)
+    script("train_cae.py", "--data", tiny, "--results", tmp_path, *PUBLISHED, "--runs", 1,
+           says="began with runs 2, now 1 is asked for")
 
 
 def test_what_is_missing_is_named(copied, script):
     """A half-made translate, a run short of an arm: the file, the run and the command for it."""
     (copied / "run-01" / "cae-HA-AN.npz").unlink()
     for name in STAGES[1:]:
-        script(name, copied, says="missing or outdated: cae-HA-AN.npz in run-01; run train_cae.py "
-               ".*experiment")
+        script(name, copied, says="missing or outdated: .*in run-01; run ")
+    script("augment.py", copied, says="cae-HA-AN.npz in run-01; run train_cae.py .*experiment")
     script("train_cae.py", copied, "--scope", "pairs")
     (copied / "run-01" / "synthetic-interpolate.npz").unlink()
     (copied / "run-00" / "classifier-none-1.npz").unlink()
-    for name in STAGES[2:]:
-        script(name, copied, says="synthetic-interpolate.npz in run-01; run augment.py .* "
-               "--methods interpolate")
+    script("train_classifier.py", copied, says="synthetic-interpolate.npz in run-01; run "
+           "augment.py .* --methods interpolate")
     script("augment.py", copied)
     script("evaluate.py", copied, says="classifier-none-1.npz in run-00; run train_classifier.py")
-    (copied / "run-00" / "split.npz").rename(copied / "split.npz")
-    script("evaluate.py", copied, says="outdated: split.npz in run-00; run train_cae.py")
-    (copied / "split.npz").rename(copied / "run-00" / "split.npz")
+    script("train_classifier.py", copied)
+    for kind in ("train", "test"):
+        file = copied / "run-00" / f"{kind}.npz"
+        file.rename(copied / file.name)
+        script("evaluate.py", copied, says=f"outdated: {kind}.npz in run-00; run train_cae.py")
+        (copied / file.name).rename(file)
+    script("evaluate.py", copied)
     for kind, name, says in (
             ("synthetic", "train_classifier.py", "no synthetic faces yet; run augment.py"),
             ("classifier", "evaluate.py", "no classifiers yet; run train_classifier.py")):
         for file in copied.glob(f"run-*/{kind}-*"):
             file.unlink()
         script(name, copied, says=says)
+
+
+@pytest.mark.parametrize("source, target, command", [
+    ("run-01/classifier-none-0", "run-00/classifier-none-0", "evaluate.py"),
+    ("run-00/classifier-none-1", "run-00/classifier-none-0", "evaluate.py"),
+    ("run-00/cae-HA-AN", "run-00/cae-AN-HA", "augment.py"),
+    ("run-00/synthetic-person-mean", "run-00/synthetic-translate", "train_classifier.py"),
+    ("run-01/test", "run-00/test", "evaluate.py"),
+    ("run-01/train", "run-00/train", "augment.py")])
+def test_a_file_in_anothers_place_is_noticed(copied, script, source, target, command):
+    shutil.copy(copied / f"{source}.npz", copied / f"{target}.npz")
+    script(command, copied, says=f"missing or outdated: .*{target[7:]}.npz.* in run-00; run ")
+    if "train" not in target and "test" not in target:
+        script(dict(zip(("cae", "syn", "cla"), STAGES))[target[7:10]], copied)
+        assert (copied / f"{target}.npz").read_bytes() != (copied / f"{source}.npz").read_bytes()
 
 
 def test_a_planted_leak_is_refused(copied, script):
@@ -153,98 +275,274 @@ def test_a_planted_leak_is_refused(copied, script):
            "no training face of this run")
     for repeat in range(2):  # a classifier that claims to be made from it
         with changing(copied / "run-00" / f"classifier-interpolate-{repeat}.npz") as arrays:
-            made_from = json.loads(str(arrays["made_from"])) | utils.digests(file)
+            made_from = json.loads(str(arrays["made_from"]))
+            made_from["inputs"][file.name] = utils.file_digest(file)
             arrays["made_from"] = json.dumps(made_from)
     script("evaluate.py", copied,
-           says=f"made from the test face {face}; remove it and run augment.py again")
+           says=f"made from the test face {face}; remove it and run the scripts again")
 
 
-@pytest.fixture(scope="module")
-def loso(tiny, tmp_path_factory):
-    """Two people left out in turn, every method."""
-    return sequence(tiny, tmp_path_factory.mktemp("fair"), *TINY, "--protocol", "loso",
-                    "--steps", 200, "--runs", 2, "--repeats", 1, methods=("--methods", "all"),
-                    figures=True)
+def test_a_training_face_among_the_test_faces_is_refused(copied, script):
+    name = utils.load_arrays(copied / "run-00" / "train.npz")["names"][0]
+    with changing(copied / "run-00" / "test.npz") as arrays:
+        arrays["names"][3] = name
+    script("evaluate.py", copied, says=f"train.npz: made from the test face {name}; remove it")
 
 
+# ------------------------------------------------------------------------------- other protocols
 def test_every_arm_takes_the_same_steps(loso):
     metrics = metrics_of(loso)
-    assert list(metrics["arms"]) == ["none", *augment.METHODS]
-    assert [metrics[key] for key in ("units", "runs", "test_faces", "interval")] == [
-        2, 2, 18, "t over people"]
+    geometric = ["geometric", *(f"{method}+geometric" for method in augment.METHODS)]
+    assert {*metrics["arms"]} == {"none", *augment.METHODS, *geometric}
+    assert [metrics[key] for key in ("units", "runs", "test_faces", "interval", "ladder")] == [
+        2, 2, 18, "t over subjects", []]
     files = list(loso.glob("run-*/classifier-*.npz"))
-    assert {tuple(utils.load_arrays(file, "history")[:, 0]) for file in files} == {(100, 200)}
-    assert len(files) == 2 * 13
-    assert {name: len(controls) for name, controls in metrics["against"].items()} == {
-        "translate": 3, "interpolate": 3, "transfer": 3}
+    assert {tuple(utils.load_arrays(file)["history"][:, 0]) for file in files} == {(100, 200)}
+    assert len(files) == 2 * 16
+    assert {arm: len(others) for arm, others in metrics["against"].items()
+            if len(others) > 2} == {"translate": 4, "interpolate": 3, "transfer": 3}
+    assert list(metrics["against"]["translate+geometric"]) == ["none", "geometric"]
     report = (loso / "report" / "report.md").read_text()
     assert "no person of a test face is in training" in report and "(registration.png)" in report
 
 
 def test_no_test_face_is_in_any_file(loso, tiny):
-    pictures = data.load_faces(tiny).faces.pictures
+    data_set = load_faces(tiny)
     for run in range(2):
         rows, folder = predictions_of(loso, run=str(run)), loso / f"run-{run:02d}"
         tested = {row["face"] for row in rows}
-        assert len({row["person"] for row in rows}) == 1 and len(tested) == 9
+        assert len({row["subject"] for row in rows}) == 1 and len(tested) == 9
         files = list(folder.glob("synthetic-*.npz"))
-        assert len(files) == 12
+        assert len(files) == 7
         for file in files:
-            names, parents, weights = utils.load_arrays(file, "names", "parents", "weights")
-            assert not tested & set(names.tolist()) and parents.max() < len(names) == 27
-            assert parents.shape == weights.shape
-        train, mean = utils.load_arrays(folder / "split.npz", "train", "mean")
-        assert np.array_equal(mean, data.mean_face(pictures[train])) and len(train) == 27
+            arrays = utils.load_arrays(file)
+            assert not tested & set(arrays["names"].tolist())
+            assert arrays["parents"].max() < len(arrays["names"]) == 27
+        train, test = (utils.load_arrays(folder / f"{kind}.npz") for kind in ("train", "test"))
+        assert set(test["names"].tolist()) == tested
+        rows = np.flatnonzero(np.isin(data_set.faces.names, train["names"]))
+        assert np.array_equal(data_set.faces.names[rows], train["names"]) and len(rows) == 27
+        # What faces are registered to is the mean of the training faces.
+        assert np.array_equal(train["mean"], mean_face(data_set.wide_crops[rows]))
+        assert train["transforms"].any() and test["transforms"].any()
 
 
-def test_side_by_side(loso, published, script):
-    report = loso.parent.parent / "side-by-side" / "report.md"  # beside what is common to both
-    assert str(report) in script("evaluate.py", loso, published)
-    for name in (published.name, loso.name, "geometric-transfer"):
+def test_so_many_steps_as_are_asked_for(tiny, tmp_path):
+    folder = sequence(tiny, tmp_path, *LOSO, "--steps", 250, "--runs", 1, "--scope", "all",
+                      methods=("--methods", "interpolate"), arms=("--arms", "interpolate"))
+    for arm in ("none", "interpolate"):
+        history = utils.load_arrays(folder / "run-00" / f"classifier-{arm}-0.npz")["history"]
+        assert history[:, 0].tolist() == [100, 200, 250]
+    assert {arm: values["steps"] for arm, values in metrics_of(folder)["arms"].items()} == {
+        "none": 250, "interpolate": 250}
+
+
+def test_a_method_that_nobody_knows_is_longer_than(loso, script):
+    script("train_classifier.py", loso, "--arms", "longer-translate",
+           says="--arms longer-...: all arms take the same number of steps in the protocol loso")
+
+
+def test_side_by_side(loso, published, script, tmp_path, no_figures):
+    folders = [shutil.copytree(each, tmp_path / name / each.name)
+               for name, each in (("a", loso), ("b", published))]
+    report = tmp_path / "side-by-side" / "report.md"  # beside what is common to both
+    assert str(report) in script("evaluate.py", *folders)
+    for name in (published.name, loso.name, "pixel-transfer+geometric"):
         assert name in report.read_text()
+    several = json.loads((report.parent / "metrics.json").read_text())
+    assert several == {each.name: metrics_of(each) for each in folders}
 
 
-def test_every_layout_goes_through_and_gives_the_same_arrays(tmp_path):
-    """By people in folds: names, folders and lists agree on who is who, and so on the splits."""
+def test_people(tiny, tmp_path, script, monkeypatch):
+    """Training on fewer subjects: a curve over their number, on the same test faces."""
+    folders = []
+    for people in (1, 2):
+        folders.append(sequence(tiny, tmp_path / "results", *LOSO, "--people", people, "--steps",
+                                100, "--runs", 1, "--scope", "all",
+                                methods=("--methods", "interpolate"),
+                                arms=("--arms", "interpolate")))
+        metrics = metrics_of(folders[-1])
+        assert f"-people-{people}-" in folders[-1].name
+        assert metrics["training_subjects"] == people and metrics["test_faces"] == 9
+        assert f" --people {people} " in (folders[-1] / "report" / "report.md").read_text()
+    drawn = []
+    monkeypatch.setattr(utils, "save_figure", lambda _, path, **__: drawn.append(path.name))
+    script("evaluate.py", *folders)
+    assert drawn[-2:] == ["gains.png", "curve.png"]
+
+
+def test_another_data_set_tests(tiny, tmp_path):
+    """--test: subjects of the same names are others; emotions that nobody trained on are left."""
+    other = draw_tiny(tmp_path / "other", subjects="AE", takes=2)
+    (other / "EE.AN1.png").rename(other / "EE.FE1.png")
+    (other / "EE.AN2.png").rename(other / "EE.FE2.png")
+    folder = sequence(tiny, tmp_path / "results", *TINY, "--protocol", "given", "--test", other,
+                      "--steps", 100, "--runs", 1, "--repeats", 1, "--scope", "all",
+                      methods=("--methods", "interpolate"), arms=("--arms", "interpolate"))
+    metrics = metrics_of(folder)
+    assert metrics["test_faces"] == 10 and metrics["training_subjects"] == 4
+    assert any("2 test faces are left out" in note for note in metrics["dataset"]["notes"])
+    assert {row["subject"] for row in predictions_of(folder)} == {"AA of other", "EE of other"}
+    train, test = (utils.load_arrays(folder / "run-00" / f"{kind}.npz")
+                   for kind in ("train", "test"))
+    assert len(train["names"]) == 36 and not {*train["names"]} & {*test["names"]}
+
+
+# ----------------------------------------------------------------------------------- other faces
+LONG = {"AN": "angry", "HA": "happy", "SU": "surprise"}
+
+
+def layouts(folder):
+    """The same 36 drawn faces in every layout: [(what --data gets, options)]."""
+    listed, split = ["File; Emotion;subject"], ["file,emotion,subject,split,x,y,side"]
+    with zipfile.ZipFile(folder / "zipped.zip", "w") as packed:
+        for file in sorted(draw_tiny(folder / "names").iterdir(), reverse=True):
+            packed.write(file, f"../deep/{file.name}")
+            person, take = file.name[:2], file.name[5]
+            emotion, side = LONG[file.name[3:5]], "Test" if take == "3" else "Training"
+            for place in (f"folders/{emotion}", f"parts/{side}/{emotion}"):
+                (folder / place).mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, folder / place / file.name.replace(".", "_", 1))
+            listed.append(f"names/{file.name};{emotion};Ms {person}")
+            split.append(f"names/{file.name},{emotion},{person},{side},50,65,161")
+        packed.writestr("__MACOSX/._AA.AN1.png", b"resource fork")
+    for name, lines in (("listed", listed), ("split", split)):
+        (folder / f"{name}.csv").write_text("\n".join(lines), "utf-8-sig", newline="\r\n")
+    box = {"crop": JAFFE_BOX}
+    by_name = {**box, "subject": r"^(x\d+)_|^(?:.*/)?(\w\w)_"}
+    return [("names", box), ("zipped.zip", box), ("folders", by_name), ("parts", by_name),
+            ("listed.csv", box), ("split.csv", {})]
+
+
+def test_every_layout_is_dealt_into_the_same_arrays(tmp_path, script, no_figures, monkeypatch):
+    """By people in folds: names, folders and lists agree on who is who, and so on the splits. All
+    that follows is made from these files alone."""
+    monkeypatch.setattr(utils, "run_jobs", lambda *_, **__: None)
+    monkeypatch.setattr(train_cae.utils, "require", lambda *_: None)
     first = None
     for path, options in layouts(tmp_path):
         given = [text for key, value in options.items() for text in (f"--{key}", value)]
-        folder = sequence(tmp_path / path, tmp_path / f"results-{path}", *TINY, "--repeats", 1,
-                          "--protocol", "kfold", "--folds", 2, "--runs", 1, "--steps", 100,
-                          "--seed", 1, *given)
-        arrays = {}
-        for file in folder.glob("run-00/*.npz"):
-            name = file.name
-            for code, label in LONG.items():
-                name = name.replace(label, code)
-            arrays |= {(name, key): value for key, value in utils.load_arrays(file).items()
-                       if key not in ("made_from", "names", "emotions")}
+        results = tmp_path / f"results-{path}"
+        script("train_cae.py", "--data", tmp_path / path, "--results", results, *TINY,
+               "--protocol", "kfold", "--folds", 2, "--runs", 1, "--seed", 1, *given)
+        arrays = {(file.stem, key): value for file in results.glob("*/run-00/*.npz")
+                  for key, value in utils.load_arrays(file).items()}
+        for kind in ("train", "test"):
+            arrays.pop((kind, "names"))
+            texts = arrays[kind, "emotions"].tolist(), arrays[kind, "subjects"].tolist()
+            arrays[kind, "emotions"] = [LONG.get(text, text) for text in texts[0]]
+            arrays[kind, "subjects"] = [text[-2:] for text in texts[1]]
         first = first or arrays
-        assert arrays.keys() == first.keys() and len({name for name, _ in arrays}) == 17
+        assert arrays.keys() == first.keys() and len(arrays) >= 8
         for key, value in arrays.items():
-            same = np.array_equal(value, first[key], equal_nan=value.dtype.kind == "f")
-            assert same, (path, key)
+            assert np.array_equal(value, first[key]), (path, key)
 
 
-def test_fer2013_and_folders_bring_their_own_split(tmp_path, script):
-    options = (*TINY, "--runs", 2, "--protocol", "given", "--steps", 100)
-    results = tmp_path / "results"
-    folder = sequence(write_fer2013(tmp_path / "fer2013.csv"), results, *options)
+def write_fer2013(path):
+    """FER2013's CSV with noise in it: 28 rows to train, 7 to validate, 14 to test."""
+    rng, rows = np.random.default_rng(3), ["emotion,pixels,Usage"]
+    for usage, count in (("Training", 28), ("PublicTest", 7), ("PrivateTest", 14)):
+        for row in range(count):
+            pixels = rng.integers(0, 256, 48 * 48, dtype=np.uint8)
+            rows.append(f"{row % 7},{' '.join(map(str, pixels))},{usage}")
+    path.write_text("\n".join(rows))
+    return path
+
+
+GIVEN = (*TINY, "--runs", 2, "--protocol", "given", "--steps", 100)
+
+
+def test_fer2013_brings_its_own_split(tmp_path, script):
+    folder = sequence(write_fer2013(tmp_path / "fer2013.csv"), tmp_path / "results", *GIVEN,
+                      arms=("--arms", "interpolate"))
     metrics = metrics_of(folder)
-    assert metrics["dataset"]["people"] == 0 and metrics["test_faces"] == 14
-    assert list(metrics["arms"]) == ["none", *augment.WITHOUT_PEOPLE]
+    assert metrics["dataset"]["subjects"] == 0 and metrics["test_faces"] == 14
+    assert list(metrics["novelty"]) == ["interpolate"]  # nobody is known: no other default
     assert "it is not known who is who" in (folder / "report" / "report.md").read_text()
-    assert "interpolate" in metrics["against"]
     script("augment.py", folder, "--methods", "translate",
-           says="translate: nobody is known to show two emotions; leave the method out")
+           says="translate: no subject is known to show two emotions; leave the method out")
+
+
+def test_folders_bring_their_own_split(tmp_path):
     layouts(tmp_path)
-    assert metrics_of(sequence(tmp_path / "parts", results, *options))["test_faces"] == 12
+    folder = sequence(tmp_path / "parts", tmp_path / "results", *GIVEN, "--runs", 1,
+                      arms=("--arms", "interpolate"))
+    assert metrics_of(folder)["test_faces"] == 12
 
 
-def test_help_and_a_reader_that_has_seen_enough(tiny, tmp_path):
-    for name in STAGES:
-        assert f"python {name}" in shell(name, "--help")[0]
-    process = start("train_cae.py", "--data", tiny, "--results", tmp_path, *PUBLISHED)
+# ------------------------------------------------------------------------------------- the shell
+def test_pdf(published, loso):
+    figures = {file.stem for file in (loso / "report").glob("*.png")}
+    assert len(figures) == 10 and "registration" in figures
+    for name in figures:
+        assert (loso / "report" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert not list(published.rglob("*.pdf"))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_help(name, script):
+    assert f"python {name}" in script(name, "--help")
+
+
+def test_a_reader_that_has_seen_enough(tiny, tmp_path):
+    process = start("train_cae.py", "--data", tiny, "--results", tmp_path, *PUBLISHED, "--jobs", 1)
     process.stdout.readline()
     process.stdout.close()
     assert process.wait(120) == 141 and process.stderr.read() == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX shell")
+def test_closed_output_and_a_removed_folder(copied, tmp_path):
+    """As cron may start it: what is printed goes nowhere, and into no file."""
+    def sh(line, name):
+        return subprocess.run(["sh", "-c", line, "sh", sys.executable, ROOT / name, copied],
+                              capture_output=True, text=True)
+
+    before = arrays_of(copied)
+    (copied / "run-00" / "synthetic-interpolate.npz").unlink()
+    process = sh('exec "$@" --methods interpolate --jobs 1 <&- >&- 2>&-', "augment.py")
+    assert process.returncode == 0 and arrays_of(copied) == before
+    (tmp_path / "gone").mkdir()
+    process = sh(f'cd "{tmp_path}/gone" && rmdir ../gone && exec "$@"', "evaluate.py")
+    assert "the current folder has been removed" in one_line(process.returncode, process.stderr)
+    assert process.stdout == ""
+
+
+# ----------------------------------------------------------------------------- to other programs
+def test_synthetic_faces_as_images(copied, tmp_path, script):
+    script("augment.py", copied, "--methods", "interpolate", "--png", tmp_path / "png")
+    folder = tmp_path / "png" / "run-00" / "interpolate"
+    arrays = utils.load_arrays(copied / "run-00" / "synthetic-interpolate.npz")
+    rows = [line.split(",") for line in (folder / "parents.csv").read_text().splitlines()[1:]]
+    assert len(rows) == len(arrays["images"]) == len(list(folder.glob("*/*.png")))
+    for (file, emotion, parents, weights), *expected in zip(
+            rows, arrays["emotions"], arrays["names"][arrays["parents"]]):
+        assert (folder / file).read_bytes().startswith(PNG) and file.startswith(f"{emotion}/")
+        assert [emotion, parents.split(" ")] == [expected[0], expected[1].tolist()]
+        assert weights == "0.5 0.5"
+
+
+def test_a_classifier_as_a_keras_file(copied, script):
+    import keras
+
+    script("train_classifier.py", copied, "--arms", "translate", "--keras")
+    model = keras.models.load_model(copied / "run-00" / "classifier-translate-0.keras")
+    test = utils.load_arrays(copied / "run-00" / "test.npz")
+    probabilities = model.predict(test["images"][..., None] / np.float32(255), verbose=0)
+    rows = predictions_of(copied, run="0", arm="translate", repeat="0")
+    assert probabilities == pytest.approx(np.array(
+        [[float(row[f"p_{emotion}"]) for emotion in ("AN", "HA", "SU")] for row in rows]), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["published", "loso"])
+def test_predictions_of_a_test_face_are_those_of_its_photograph(name, request, tiny, script):
+    folder = request.getfixturevalue(name)
+    face = predictions_of(folder, run="0")[0]["face"]
+    printed = script("evaluate.py", folder, "--predict", tiny / face).splitlines()[-1]
+    shares = {emotion: float(share) for emotion, share in re.findall(r"(\w\w) ([\d.]+) %", printed)}
+    assert sum(shares.values()) == pytest.approx(100, abs=0.2) and len(shares) == 3
+    if name == "published":  # it tests in every run
+        rows = predictions_of(folder, arm="translate", face=face)
+        assert shares == pytest.approx({emotion: 100 * np.mean([float(row[f"p_{emotion}"])
+                                                                for row in rows])
+                                        for emotion in shares}, abs=0.06)

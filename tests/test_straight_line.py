@@ -1,0 +1,51 @@
+"""The scripts against the paper as a notebook would have it, value by value."""
+
+import augment
+import utils
+
+import numpy as np
+import pytest
+from conftest import draw_tiny, shell
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """What straight_line.py makes of drawn faces."""
+    folder = tmp_path_factory.mktemp("straight")
+    shell("tests/straight_line.py", "--data", draw_tiny(folder / "tiny", "ABC", takes=2),
+          "--latent", 4, "--cae-epochs", 4, "--pair-epochs", 1, "--repeats", 1,
+          "--classifier-epochs", 3, "--out", folder / "line.npz")
+    return dict(np.load(folder / "line.npz"))
+
+
+def train_of(line):
+    """The arrays of a train.npz with the notebook's training faces."""
+    names = line["train_names"]
+    return {"names": names, "subjects": np.array([name[:2] for name in names.tolist()]),
+            "emotions": line["train_emotions"],
+            "images": np.rint(255 * line["train_faces"][..., 0]).astype(np.uint8)}
+
+
+def test_synthetic_faces_are_those_of_the_straight_line(line):
+    arrays = augment.make_synthetic(train_of(line), line, method="interpolate", theta=0.5,
+                                    most=10_000, seed=[0, 0], balance=False)
+    assert np.array_equal(line["parents"], arrays["parents"])
+    assert np.array_equal(line["synthetic_emotions"], arrays["emotions"])
+    theirs = line["synthetic_faces"]
+    assert theirs.std() > 0.01 and arrays["images"] == pytest.approx(theirs, abs=1e-5)
+
+
+def test_person_mean_is_that_of_the_straight_line(line):
+    train, faces = train_of(line), line["translate_faces"]
+    rows = [row for source, target in augment.emotion_pairs(augment.faces_of(train))
+            for row in np.flatnonzero(train["emotions"] == source)]
+    synthetic = {"images": faces, "emotions": line["translate_emotions"],
+                 "parents": np.array(rows)[:, None], "weights": np.ones((len(rows), 1))}
+    arrays = augment.make_control(train, synthetic, method="person-mean")
+    assert len(faces) == len(rows) == 28
+    assert arrays["images"] == pytest.approx(line["person-mean_faces"], abs=1e-6)
+
+
+def test_longer_training_takes_as_many_steps(line):
+    assert line["longer-translate_steps"] == line["translate_steps"] > line["none_steps"]
+    assert utils.weights_of(line)[-1].shape == (1,)
