@@ -4,10 +4,10 @@
     python evaluate.py EXPERIMENT EXPERIMENT     each of them, and a report with both side by side
     python evaluate.py EXPERIMENT --predict PHOTO ...    what its classifiers say of photographs
 
-This is the only script in which networks see test faces. It writes predictions.csv (every run, repeat, arm
-and test face) and, in report/, report.md, metrics.json (the same numbers for programs), table.tex
-(for papers) and figures. JAFFE: seconds to a minute; at the end it prints what the gains are and
-where they come from.
+This is the only script in which networks see test faces. It writes predictions.csv (every run,
+repeat, arm and test face) and, in report/, report.md, metrics.json (the same numbers for programs),
+table.tex (for papers) and figures. JAFFE: seconds to a minute; at the end it prints what the gains
+are and where they come from.
 
 Accuracies, precisions and F1 are in percent, gains in points. A precision or F1 of 0/0 counts as 0.
 """
