@@ -469,7 +469,7 @@ def draw_gains(several):
                 over, y = arms[name]["gain"], row + (k + 0.5) / len(several) * 0.8 - 0.4
                 axes.plot(over["ci95"] or [over["mean"]] * 2, [y, y], lw=2, **style)
                 axes.plot(over["mean"], y, marker, ms=5, mfc="white", mew=1.5, **style)
-        axes.plot([], [], "-" + marker, mfc="white", label=utils.printable(label), **style)
+        axes.plot([], [], "-" + marker, mfc="white", label=utils.figure_text(label), **style)
     axes.axvline(0, color="black", lw=0.8)
     if any(metrics["dataset"]["name"] == "JAFFE" and metrics["protocol"] == "published"
            for metrics in several.values()):

@@ -542,7 +542,7 @@ def new_figure(width, height, **subplots):
     matplotlib.use("Agg")
     plt.rcParams |= matplotlib.rcParamsDefault | {  # nothing of the user's own settings file
         "backend": "Agg", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-        "figure.dpi": 130, "legend.frameon": False, "pdf.fonttype": 42, "text.parse_math": False,
+        "figure.dpi": 130, "legend.frameon": False, "pdf.fonttype": 42,
         "font.family": ["DejaVu Sans", *installed_fonts()]}
     return plt.subplots(figsize=(width, height), layout="constrained", **subplots)
 
@@ -566,6 +566,11 @@ def drawable(letter):
     return any(ft2font.FT2Font(file).get_char_index(ord(letter)) for file in files)
 
 
+def figure_text(text):
+    """Text of the user's own on one line of a figure, where a dollar sign begins no formula."""
+    return printable(text).replace("$", r"\$")
+
+
 def figure_labels(labels, most=20):
     """Labels as a figure can show them: wrapped, short and distinct, or else numbers from 1.
 
@@ -581,8 +586,8 @@ def figure_labels(labels, most=20):
         if middle is not None and len(label) > 9:
             label = f"{label[:middle]}\n{label[middle + 1:]}"
         short.append(label)
-    return [label if short.count(label) == 1 and all(map(drawable, label.replace("\n", "")))
-            else str(number) for number, label in enumerate(short, 1)]
+    return [label.replace("$", r"\$") if short.count(label) == 1 and
+            all(map(drawable, label.replace("\n", ""))) else str(number) for number, label in enumerate(short, 1)]
 
 
 def save_figure(figure, path, title="", stand_in=False, pdf=False):
@@ -595,7 +600,7 @@ def save_figure(figure, path, title="", stand_in=False, pdf=False):
         title = "DRAWN STAND-IN FACES, NOT JAFFE"
         style = {"fontsize": 13, "fontweight": "bold", "color": "#B3400A"}
     if title:
-        figure.suptitle(printable(title), x=0.01, ha="left", **style)
+        figure.suptitle(figure_text(title), x=0.01, ha="left", **style)
     for suffix in (".png", ".pdf") if pdf else (".png",):
         stream = io.BytesIO()
         metadata = {"CreationDate": None} if suffix == ".pdf" else {}
@@ -611,7 +616,7 @@ def show_face(axes, image, title="", frame=None):
     axes.imshow(np.clip(np.squeeze(image), 0, 1), cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=frame is not None, color=frame, linewidth=2)
-    axes.set_title("\n".join(map(printable, title.split("\n"))), fontsize=7)
+    axes.set_title("\n".join(map(figure_text, title.split("\n"))), fontsize=7)
 
 
 # ---------------------------------------------------------------------------------- command line
