@@ -586,8 +586,11 @@ def figure_labels(labels, most=20):
         if middle is not None and len(label) > 9:
             label = f"{label[:middle]}\n{label[middle + 1:]}"
         short.append(label)
-    return [label.replace("$", r"\$") if short.count(label) == 1 and
-            all(map(drawable, label.replace("\n", ""))) else str(number) for number, label in enumerate(short, 1)]
+    shown = []
+    for number, label in enumerate(short, 1):
+        unique = short.count(label) == 1 and all(map(drawable, label.replace("\n", "")))
+        shown.append(label.replace("$", r"\$") if unique else str(number))
+    return shown
 
 
 def save_figure(figure, path, title="", stand_in=False, pdf=False):
