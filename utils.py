@@ -194,7 +194,7 @@ def load_arrays(path):
 
 def named_weights(weights):
     """{w00: the first of a network's weights} and so on, to be saved."""
-    return {f"w{number:02d}": weight for number, weight in enumerate(weights)}
+    return {f"w{number:02d}": np.asarray(weight) for number, weight in enumerate(weights)}
 
 
 def weights_of(arrays):
