@@ -31,7 +31,7 @@ from typing import NamedTuple
 import utils
 from data.experiment import faces_of, open_experiment, shortened
 from data.faces import as_input
-from train_cae import build_cae, emotion_pairs, pair_file
+from train_cae import build_cae, cae_weights, emotion_pairs, pair_file
 from utils import Job, Problem
 
 import numpy as np
@@ -283,9 +283,9 @@ def make_synthetic(train, *caes, method, latent, theta, most, seed, balance):
     encode = decode = translate_by = None
     if caes:
         model = build_cae(latent)
-        model.set_weights(utils.weights_of(caes[0]))
+        model.set_weights(cae_weights(caes[0], model))
         encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
-        of_pair = {(str(cae["source"]), str(cae["target"])): utils.weights_of(cae)
+        of_pair = {(str(cae["source"]), str(cae["target"])): cae_weights(cae, model)
                    for cae in caes if "source" in cae}
 
         def translate_by(source, target, images):

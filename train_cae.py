@@ -30,7 +30,7 @@ from data.experiment import (
 from data.faces import EMOTION_NAMES, SIDE, as_input
 from data.registration import SCALES, mean_face, register, warp
 from data.splits import make_split
-from utils import Job
+from utils import Job, Problem
 
 import numpy as np
 
@@ -134,7 +134,7 @@ def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs,
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most_pairs)).astype(int)]
     images = as_input(train["images"])
     model = trainable_cae(latent).model
-    start = utils.weights_of(cae)
+    start = cae_weights(cae, model)
     for _ in fit(latent, start, images[rows[:, 0]], images[rows[:, 1]], epochs=epochs, batch=batch,
                  seed=seed):
         pass
@@ -150,6 +150,16 @@ def same_subject_pairs(emotions, subjects, source, target):
     second = np.flatnonzero(known & (emotions == target))
     a, b = np.nonzero(subjects[first][:, np.newaxis] == subjects[second])
     return np.stack([first[a], second[b]], axis=1)
+
+
+def cae_weights(cae, model):
+    """The weights among the arrays of a cae.npz or cae-AN-DI.npz, for `build_cae`'s network."""
+    weights = utils.weights_of(cae)
+    if [weight.shape for weight in weights] != [tuple(weight.shape) for weight in model.weights] \
+            or any(weight.dtype.kind != "f" for weight in weights):
+        raise Problem("a cae*.npz is damaged (weights of another network); remove it and run "
+                      "train_cae.py again")
+    return weights
 
 
 def fit(latent, start, x, y, *, epochs, batch, seed):

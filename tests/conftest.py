@@ -61,9 +61,9 @@ def made_once(tmp_path_factory):
     def folder_of(name, make):
         with open(root / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            making = root / f"{name}.making"
             if not (root / name).exists():
-                making = root / f"{name}.making"
-                shutil.rmtree(making, ignore_errors=True)
+                assert not making.exists(), f"{name} could not be made: see the first failure"
                 making.mkdir()
                 make(making)
                 making.rename(root / name)
@@ -73,9 +73,9 @@ def made_once(tmp_path_factory):
 
 
 # ------------------------------------------------------------------------------------------ faces
-def draw_tiny(folder, subjects="ABCD", takes=3):
+def draw_tiny(folder, subjects="ABCD", takes=3, seed=5):
     """A folder of AA.AN1.png and so on: a bar per emotion on a grey per subject, noisy."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     for s, subject in enumerate(subjects):
         for e, emotion in enumerate(("AN", "HA", "SU")):

@@ -17,7 +17,7 @@ from data.experiment import DEFAULTS, SETTINGS
 
 import numpy as np
 import pytest
-from conftest import ROOT, STAGES, contents, one_line, shell
+from conftest import ROOT, STAGES, contents, draw_tiny, one_line, shell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +69,10 @@ def listed(*sides):
     return change
 
 
+def other_faces(seed):
+    return lambda faces: draw_tiny(Path("other"), "E", seed=seed)
+
+
 SPLITS = [  # a change of faces/, options, what the line says
     (None, "--protocol given", "cannot be split for given: .*choose another --protocol"),
     (listed("train", "test", ""), "--protocol given", "split for given: .*one without some faces"),
@@ -87,11 +91,12 @@ SPLITS = [  # a change of faces/, options, what the line says
      "show every emotion"),
     (in_folders("train", "test"), "--protocol given --people 1", "split for given: the subject of"),
     (lambda faces: (only("AN|HA1|SU1")(faces), listed("train", "test", "train", "train", "test")(
-        faces)), "--protocol given", "run 0 has 1 training faces of emotion .., two are needed"),
+        faces)), "--protocol given", "run 0 has 0 training faces of emotion SU, two are needed"),
     (spoilt("AA.AN1.png", "BB.HA2.png"), "", "2 images cannot be read: .*BB.HA2.png .*; replace"),
     (lambda faces: (faces / "AA.AN1.png").rename(faces / "1\x1b[2J.png"), "",
      "a name that tells no emotion"),
-    (None, "--test faces", "--test: needs --protocol given"),
+    (other_faces(6), "--test other", "--test: needs --protocol given"),
+    (other_faces(5), "--protocol given --test other", "has the same pixels as the training face"),
     (None, "--protocol given --test nowhere", "nowhere: no such file or folder"),
 ]
 
@@ -284,9 +289,11 @@ DAMAGE = [  # file, its bytes or where it is cut or a function of it, a script, 
        "emotion XX, which the experiment does not have; restore its files") for change in (
         arrays(images=lambda x: x.astype(np.int64)), arrays(subjects=None),
         arrays(emotions=lambda x: np.full_like(x, "XX")))],
-    *[("cae.npz", change, "augment.py --methods interpolate", f"cae.npz: {ANEW}") for change in (
+    *[("cae.npz", change, "augment.py --methods interpolate --redo interpolate",
+       "cae.* damaged .*; remove it and run") for change in (
         arrays(w00=with_nan), arrays(w00=lambda x: x[..., :5]), arrays(w19=None), arrays(w09=None),
         arrays(w05=lambda x: x.astype("U9")), arrays(w03=np.zeros(()), w09=np.zeros(())))],
+    ("cae.npz", arrays(w00=lambda x: x[..., :5]), "train_cae.py --scope pairs", "cae.* damaged"),
     *[("synthetic-interpolate.npz", change, "train_classifier.py", f"polate.npz: {ANEW}|a face "
        "of emotion XX, which the experiment does not have") for change in (
         arrays(images=with_nan), arrays(images=lambda x: x[..., 0]),
@@ -323,6 +330,7 @@ JSON = st.recursive(
     max_leaves=4)
 
 
+@pytest.mark.filterwarnings("ignore:Possible nested set")
 @PROPERTY
 @given(st.data())
 def test_any_experiment_opens_equal_or_is_refused(published, tmp_path, data):

@@ -108,7 +108,8 @@ class Lab:
         """(exit status or minus the signal, stderr without warnings) of a stage."""
         if not self.server:
             self.server = subprocess.Popen([sys.executable, __file__], text=True,
-                                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                                           stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                           env={**os.environ, "PYTHONPATH": str(utils.ROOT)})
         first = ("--data", self.stages / "tiny", "--results", results, *PUBLISHED)
         arguments = first if stage == STAGES[0] else [*results.iterdir()]
         jobs = ["--jobs", 1] if stage != STAGES[3] else []

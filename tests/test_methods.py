@@ -11,7 +11,7 @@ import utils
 from augment import METHODS
 from data.experiment import DEFAULTS
 from data.faces import Faces
-from data.splits import make_split
+from data.splits import ONE_SPLIT, make_split
 from train_cae import emotion_pairs, pair_plan
 from train_classifier import Arm, default_arms, read_arm
 
@@ -170,7 +170,7 @@ def test_make_synthetic_is_what_a_notebook_does():
     faces = people(["P AN", "P HA", "Q AN"])
     train = faces._replace(images=rng.integers(0, 256, (3, 48, 48), np.uint8))._asdict()
     images = train["images"][..., None] / np.float32(255)
-    settings = {"theta": 0.25, "most": 99, "seed": [0, 0]}
+    settings = {"latent": 4, "theta": 0.25, "most": 99, "seed": [0, 0]}
 
     def notebook(cae, *numbers):
         model.set_weights(utils.weights_of(cae))
@@ -289,7 +289,7 @@ def test_the_readmes_method_of_ones_own(monkeypatch):
     exec(code, vars(augment) | {"METHODS": augment.METHODS})
     arrays = augment.make_synthetic(
         ALL._replace(images=np.uint8(20 * ALL.images[..., 0]))._asdict(), method="brighter",
-        theta=0.5, most=99, seed=[0, 0], balance=False)
+        latent=4, theta=0.5, most=99, seed=[0, 0], balance=False)
     assert arrays["images"][:, 0, 0, 0] == pytest.approx(1.2 * 20 / 255 * np.arange(9))
     assert arrays["emotions"].tolist() == ALL.emotions.tolist()
     assert augment.method_list("brighter,blend") == ["brighter", "blend"]
@@ -426,7 +426,7 @@ def test_fewer_people_are_among_more_and_leave_the_test_alone(protocol):
     for run in range(3):
         train, test = split(protocol, faces, run, splits)
         before = set()
-        for count in (1, 2, 4, len(set(faces.subjects[train]))):
+        for count in (2, 4, len(set(faces.subjects[train]))):
             few, same_test = split(protocol, faces, run, splits, people=count)
             subjects = set(faces.subjects[few])
             assert np.array_equal(test, same_test) and len(subjects) == count
@@ -436,6 +436,7 @@ def test_fewer_people_are_among_more_and_leave_the_test_alone(protocol):
             before = subjects
         assert np.array_equal(few, train)
         drawn.append(set(faces.subjects[split(protocol, faces, run, splits, people=2)[0]]))
-    assert drawn[0] != drawn[1] or drawn[1] != drawn[2]  # each run draws its own
+    alike = len(set(map(frozenset, drawn))) == 1
+    assert alike == (protocol in ONE_SPLIT)  # elsewhere each run draws its own
     with pytest.raises(utils.Problem, match=r"--people 99: run 0 has \d training subjects"):
         split(protocol, faces, 0, splits, people=99)

@@ -27,8 +27,8 @@ def train_of(line):
 
 
 def test_synthetic_faces_are_those_of_the_straight_line(line):
-    arrays = augment.make_synthetic(train_of(line), line, method="interpolate", theta=0.5,
-                                    most=10_000, seed=[0, 0], balance=False)
+    arrays = augment.make_synthetic(train_of(line), line, method="interpolate", latent=4,
+                                    theta=0.5, most=10_000, seed=[0, 0], balance=False)
     assert np.array_equal(line["parents"], arrays["parents"])
     assert np.array_equal(line["synthetic_emotions"], arrays["emotions"])
     theirs = line["synthetic_faces"]
