@@ -321,7 +321,9 @@ def create_or_resume(folder, data, results, given):
     if path == utils.ROOT / "data" / "standin" and not path.exists():
         print("there is no JAFFE in data/: drawing the stand-in faces")
         standin.draw_all(path)
-    settings = (experiment.settings if experiment else COMMON) | given
+    settings = COMMON | given
+    if experiment:
+        settings = experiment.settings | {"test": given.get("test", experiment.settings["test"])}
     patterns = settings["subject"], settings["emotion"], settings["labels"]
     data_set = load_faces(path, settings["crop"].replace("manifest", ""), *patterns,
                           alone=not settings["test"])
