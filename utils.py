@@ -305,6 +305,8 @@ def run_calls(calls, steps, label, options):
     """
     global device
     device = options.device
+    if options.dask and device == "gpu":
+        raise Problem("--dask, --device gpu: the cluster's workers use processors; leave one out")
     with contextlib.ExitStack() as stack:
         if options.dask and steps:
             client = stack.enter_context(dask_client(options.dask))
