@@ -127,7 +127,7 @@ def test_answers():
     for said in (
             "Does `translate` beat no augmentation?** Yes: +9.0 (+6.7 to +11.3) points over none.",
             "`geometric` beat no augmentation?** Not shown: +0.5 (-1.8 to +2.8) points over none; "
-            "a gain of 3.1 points would have been seen (80 % power).",
+            "a gain of 3.8 points would have been seen (80 % power).",  # t(1 - 0.025 / 3) + t(0.8)
             "**Is `translate` more than longer training?** Yes",
             "**Does `translate` need its autoencoder?** No: -4.0 (-6.3 to -1.7) points over pers",
             "**Is `translate` better than standard augmentation?** Not shown: +8.0 (+5.7 to +10.3) "
