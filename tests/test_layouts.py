@@ -36,9 +36,9 @@ def save(path, pixels, **options):
     image.save(path, **options)
 
 
-def tree(folder, pattern):
+def tree(folder, pattern, keys=KEYS):
     """All faces at such paths: "{emotion}/S{subject:03}/{take}.png"."""
-    for subject, emotion, take in KEYS:
+    for subject, emotion, take in keys:
         save(folder / pattern.format(subject=subject, emotion=emotion, take=take,
                                      split=("train", "test")[take], code=KDEF.get(emotion),
                                      session="AB"[take]),
@@ -337,10 +337,10 @@ def test_sequences():
 
 
 # ------------------------------------------------------------------------------------- label files
-def ck_plus(folder):
-    """CK+ as distributed: 9 sequences of 3 frames, one without a label; {peak: emotion}."""
+def ck_plus(folder, keys=KEYS[::2]):
+    """CK+ as distributed: sequences of 3 frames, the first without a label; {peak: emotion}."""
     peaks = {}
-    for number, (subject, emotion, take) in enumerate(KEYS[::2]):
+    for number, (subject, emotion, take) in enumerate(keys):
         place = f"S{subject:03}/{number:03}"
         for frame in (1, 2, 3):
             stem = f"S{subject:03}_{number:03}_{frame:08}"
