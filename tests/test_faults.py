@@ -41,7 +41,8 @@ def serve():
     with pytest.MonkeyPatch.context() as patch:
         without_figures(patch)
         patch.setattr("data.experiment.Experiment.save_figure", a_figure)
-        for place, name in (("train_cae.draw_faces", "faces.png"), ("augment.draw", "synthetic.png"),
+        for place, name in (("train_cae.draw_faces", "faces.png"),
+                            ("augment.draw", "synthetic.png"),
                             ("train_classifier.draw", "learning-curves.png")):
             patch.setattr(place, lambda experiment, *_, name=name: a_figure(experiment, None, name))
         for line in sys.stdin:
