@@ -55,8 +55,8 @@ def odd(made_once):
             file.rename(target)
             lines.append(f'"faces/{stem}.png","{labels[file.name[3:5]]}",{file.name[:2]}')
         (folder / "odd.csv").write_text("\n".join(lines), "utf-8")
-        sequence(folder / "odd.csv", folder / "results", *HOLDOUT,
-                 methods=("--methods", "translate,person-mean,interpolate"), arms=("--arms", "none"))
+        sequence(folder / "odd.csv", folder / "results", *HOLDOUT, arms=("--arms", "none"),
+                 methods=("--methods", "translate,person-mean,interpolate"))
 
     folder, = (made_once("odd", make) / "results").iterdir()
     return folder
