@@ -20,6 +20,7 @@ It leaves run-NN/synthetic-<method>.npz: images, emotions and, for each face, it
 """
 
 import argparse
+import collections
 import csv
 import functools
 import io
@@ -32,7 +33,7 @@ import utils
 from data.experiment import faces_of, open_experiment, shortened
 from data.faces import as_input
 from train_cae import build_cae, cae_weights, emotion_pairs, pair_file
-from utils import Job, Problem
+from utils import Job, Problem, listed
 
 import numpy as np
 from PIL import Image
@@ -316,6 +317,20 @@ def balancing_rows(real, synthetic, rng):
     return np.sort(np.concatenate(rows))
 
 
+def warn_of_unfilled(experiment, method):
+    """Say which emotions `balancing_rows` could not bring to the number of the most frequent one.
+    """
+    for run in experiment.runs:
+        real, made = (collections.Counter(utils.load_arrays(experiment.file(
+            run, *words))["emotions"].tolist()) for words in (["train"], ["synthetic", method]))
+        most = max(real.values())
+        short = [f"{emotion} {made[emotion]} of {most - count}"
+                 for emotion, count in sorted(real.items()) if made[emotion] < most - count]
+        if short:
+            utils.warn(f"{method}: too few faces to balance run {run}: {listed(short, 8)}")
+            return
+
+
 def make_control(train, synthetic, *, method):
     """The same of a control; synthetic: the arrays of its method's faces."""
     faces = network_faces(train)
@@ -352,6 +367,9 @@ def main():
     for jobs, label in ((methods, "making synthetic faces"), (controls, "making their controls")):
         utils.run_jobs(jobs, label, options,
                        redo=[job for job in jobs if job.settings["method"] in redo])
+    if options.balance:
+        for method in chosen:
+            warn_of_unfilled(experiment, method)
     draw(experiment, options)
     if options.png:
         export(experiment, chosen, options.png)
@@ -384,7 +402,7 @@ def possible_methods(experiment, asked, redo, default):
 
 def export(experiment, methods, folder):
     """Write the synthetic faces as folder/run-00/translate/<emotion>/<parents>.png, 8-bit grey, and
-    beside the emotions a CSV of each face's parents and their weights.
+    beside the emotions a CSV of each face's parents and their weights, with | between them.
 
     Keras' image_dataset_from_directory and torchvision's ImageFolder read such folders.
     """
@@ -392,25 +410,41 @@ def export(experiment, methods, folder):
     for run in experiment.runs:
         for method in methods:
             arrays = utils.load_arrays(experiment.file(run, "synthetic", method))
-            place, text = Path(folder) / f"run-{run:02d}" / method, io.StringIO()
-            table = csv.writer(text, lineterminator="\n")
-            table.writerow(["file", "emotion", "parents", "weights"])
-            for k, image in enumerate(arrays["images"][..., 0]):
-                used = np.flatnonzero(arrays["weights"][k])
-                names = arrays["names"][arrays["parents"][k, used]].tolist()
-                stem = "+".join(Path(name).stem for name in names)
-                stem = shortened(re.sub(r"[^\w.+-]", "_", f"{k:05d} {stem}"), 200)
-                emotion = re.sub(r"[/\\\0%]|^\.", lambda match: f"%{ord(match[0]):X}",
-                                 arrays["emotions"][k])
-                stream = io.BytesIO()
-                greys = np.rint(255 * image.clip(0, 1)).astype(np.uint8)
-                Image.fromarray(greys).save(stream, "PNG")
-                utils.write_file(place / emotion / f"{stem}.png", stream.getvalue())
-                table.writerow([f"{emotion}/{stem}.png", arrays["emotions"][k], " ".join(names),
-                                " ".join(f"{weight:.4g}" for weight in arrays["weights"][k, used])])
-            utils.write_text(place / "parents.csv", text.getvalue())
-            count += len(arrays["images"])
+            place = Path(folder) / f"run-{run:02d}" / method
+            files, table = as_images(arrays)
+            if set(place.glob("*/*.png")) - {place / name for name in files}:
+                raise Problem(f"{place}: holds other faces, of an earlier --png perhaps; remove "
+                              f"them, or give another folder")
+            for name, image in files.items():
+                utils.write_file(place / name, image)
+            utils.write_text(place / "parents.csv", table)
+            count += len(files)
+            lacking = sorted(set(experiment.emotions) - set(arrays["emotions"].tolist()))
+            if lacking and run == 0:
+                utils.warn(f"{method}: no face of {listed(lacking, 8)}, and so no folder: give "
+                           f"your reader the names of all classes")
     print(f"{count} faces written to {utils.printable(folder)}")
+
+
+def as_images(arrays):
+    """({"<emotion>/<parents>.png": bytes}, text of parents.csv) of the arrays of synthetic faces.
+    """
+    files, text = {}, io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "emotion", "parents", "weights"])
+    for k, image in enumerate(arrays["images"][..., 0]):
+        emotion, used = str(arrays["emotions"][k]), np.flatnonzero(arrays["weights"][k])
+        names = arrays["names"][arrays["parents"][k, used]].tolist()
+        stem = "+".join(Path(name).stem for name in names)
+        stem = shortened(re.sub(r"[^\w.+-]", "_", f"{k:05d} {stem}"), 200)
+        label = re.sub(r"[/\\\0%]|^\.", lambda match: f"%{ord(match[0]):X}", emotion)
+        stream = io.BytesIO()
+        Image.fromarray(np.rint(255 * image.clip(0, 1)).astype(np.uint8)).save(stream, "PNG")
+        name = f"{shortened(label, 200)}/{stem}.png"
+        files[name] = stream.getvalue()
+        table.writerow([name, emotion, "|".join(names),
+                        "|".join(f"{weight:.4g}" for weight in arrays["weights"][k, used])])
+    return files, text.getvalue()
 
 
 def synthetic_of(experiment, run):

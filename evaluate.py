@@ -37,7 +37,7 @@ from data.statistics import (
     ladder_in_words,
     points,
 )
-from train_classifier import build_lenet5, classifier_file, read_arm, trained_arms
+from train_classifier import build_lenet5, classifier_file, read_arm, set_weights, trained_arms
 from utils import Problem
 
 import numpy as np
@@ -87,9 +87,7 @@ def predict(experiment, arms):
         for arm in arms:
             guesses = []
             for repeat in range(experiment.settings["repeats"]):
-                file = classifier_file(experiment, run, arm, repeat)
-                with utils.reading(file):
-                    model.set_weights(utils.weights_of(utils.load_arrays(file)))
+                set_weights(model, classifier_file(experiment, run, arm, repeat))
                 probabilities = utils.apply(model, as_input(test.images))
                 guesses.append(labels[probabilities.argmax(1)])
                 for k, shares in enumerate(probabilities):
@@ -596,7 +594,7 @@ def predict_photos(experiment, paths, arm):
             images = np.stack([warp(wide_crop, transform) if transform.any() else image
                                for (image, wide_crop), transform in zip(photos, transforms)])
         for file in of_run:
-            model.set_weights(utils.weights_of(utils.load_arrays(file)))
+            set_weights(model, file)
             probabilities.append(utils.apply(model, as_input(images)))
     classifiers = f"{len(probabilities)} classifiers of {arm}"
     print(f"{classifiers}, trained on {utils.printable(experiment.title)}; crop {crop}")
@@ -614,11 +612,14 @@ def main():
             raise Problem("--predict: takes one experiment")
         experiment = open_experiment(options.experiments[0] if options.experiments else None)
         arms = trained_arms(experiment)
-        arm = options.arm or next((arm for arm in arms if arm in METHODS), "none")
+        arm = next((arm for arm in arms if arm in METHODS), "none") \
+            if options.arm is None else options.arm
         if arm not in arms:
             raise Problem(f"--arm {arm}: was not trained; there are {', '.join(arms)}")
         predict_photos(experiment, options.predict, arm)
         return
+    if options.arm is not None:
+        raise Problem("--arm: goes with --predict; leave it out")
     several = {}
     for path in options.experiments or [None]:
         experiment = open_experiment(path)

@@ -465,6 +465,12 @@ def classifier_file(experiment, run, arm, repeat):
     return experiment.file(run, "classifier", arm, repeat)
 
 
+def set_weights(model, file):
+    """Give LeNet-5 the weights of a classifier's file."""
+    with utils.reading(file):
+        model.set_weights(utils.weights_of(utils.load_arrays(file)))
+
+
 def trained_arms(experiment):
     """The arms of which the first run has a classifier, in the order of a report: none first, then
     each method behind what it is measured against."""
@@ -527,15 +533,15 @@ def main():
 def export(experiment, arms):
     """Write run-00/classifier-<arm>-0.keras of each arm: faces (n, 48, 48, 1) in [0, 1] to
     probabilities of the experiment's emotions, in their order."""
-    model = plain_model(len(experiment.emotions))
+    model = build_lenet5(len(experiment.emotions))
     for name in arms:
         file = classifier_file(experiment, 0, name, 0)
-        model.set_weights(utils.weights_of(utils.load_arrays(file)))
+        set_weights(model, file)
         with tempfile.TemporaryDirectory() as folder:
             model.save(Path(folder) / "classifier.keras")
             utils.write_file(file.with_suffix(".keras"),
                              (Path(folder) / "classifier.keras").read_bytes())
-        print(f"{utils.printable(file.with_suffix('.keras'))}: {', '.join(experiment.emotions)}")
+        print(utils.printable(f"{file.with_suffix('.keras')}: {', '.join(experiment.emotions)}"))
 
 
 @functools.cache

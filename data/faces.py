@@ -132,6 +132,8 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True):
 def load_photo(path, crop):
     """(uint8 (48, 48), `WideCrop`) of one image file, framed as `load_faces` frames."""
     file = file_at(path)
+    if not Path(path).is_file():
+        raise Problem(f"{file.place}: no such file")
     images, wide_crops, _, _ = read_images(
         [Entry(file.name, "", "", "", (), file.read, file.place)], crop)
     return images[0], wide_crops[0]

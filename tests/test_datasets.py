@@ -73,8 +73,10 @@ def raf_db_folders(folder):
 
 PLAIN = "angry happy sad"
 DATASETS = {  # row of the table: builder of what --data is, labels, number of subjects
-    "CK+, as distributed": (lambda folder: ck_plus(folder, MORE), "anger happy sadness", SUBJECTS),
-    "CK+48, sorted by emotion": (trees("{emotion}/S{subject:03}_00{take}_00000017.png"), PLAIN, SUBJECTS),
+    "CK+, as distributed": (lambda folder: ck_plus(folder, MORE), "anger happy sadness",
+                            SUBJECTS),
+    "CK+48, sorted by emotion": (trees("{emotion}/S{subject:03}_00{take}_00000017.png"), PLAIN,
+                                 SUBJECTS),
     "CK+ as a CSV in FER2013's form": (
         lambda table: pixels(table, {"angry": 0, "happy": 3, "sad": 7}), "angry contempt happy", 0),
     "FER2013": (pixels, PLAIN, 0),
