@@ -662,9 +662,13 @@ def side_by_side(several, folder, options):
     protocol and differ in the number of training subjects."""
     kinds = {(metrics["dataset"]["name"], metrics["protocol"]) for metrics in several.values()}
     numbers = {metrics["training_subjects"] for metrics in several.values()}
+    curve = len(kinds) == 1 and len(numbers) == len(several)
+    if curve:
+        several = {f"{metrics['training_subjects']} subjects in training": metrics
+                   for metrics in several.values()}
     stand_in = any(metrics["dataset"]["stand_in"] for metrics in several.values())
     figures = {"gains": draw_gains(several)}
-    if len(kinds) == 1 and len(numbers) > 1:
+    if curve:
         figures["curve"] = draw_curve(several.values())
     for name, figure in figures.items():
         utils.save_figure(figure, folder / f"{name}.png", stand_in=stand_in, pdf=options.pdf)
