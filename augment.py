@@ -341,6 +341,8 @@ def make_control(train, synthetic, *, method):
 
 def main():
     options = arguments()
+    if options.png == "":
+        raise Problem("--png: is empty; give a folder")
     experiment = open_experiment(options.experiment)
     default = DEFAULT if experiment.protocol == "published" else DEFAULT_ELSEWHERE
     chosen = possible_methods(experiment, options.methods, options.redo, default)
@@ -467,9 +469,10 @@ def draw(experiment, options):
         order = np.argsort(synthetic.emotions, kind="stable")  # examples of all emotions
         for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:
             for parent, weight in zip(synthetic.parents[k, :used], synthetic.weights[k]):
-                name = f"{faces.subjects[parent]} {faces.emotions[parent]}"
+                name = experiment.caption(faces.subjects[parent], faces.emotions[parent])
                 cells.append((faces.images[parent] / 255, f"minus {name}" if weight < 0 else name))
-            cells.append((synthetic.images[k], f"-> {synthetic.emotions[k]}", utils.COLOURS[5]))
+            caption = f"-> {experiment.labels[synthetic.emotions[k]]}"
+            cells.append((synthetic.images[k], caption, utils.COLOURS[5]))
         for axes in row[len(cells):]:
             axes.axis("off")
         for axes, cell in zip(row, cells):

@@ -16,7 +16,6 @@ import csv
 import io
 import os
 import re
-import shlex
 from pathlib import Path
 
 import utils
@@ -387,10 +386,8 @@ def report(experiment, metrics):
                  "emotion where it is of two subjects). Takes: two training faces of one subject "
                  "and emotion. Emotions: two training faces of one subject.", ""]
     text += ["## Figures", ""]
-    labels = utils.figure_labels(dataset["emotions"])
-    numbers = "; " + ", ".join(f"{label}: {markdown_text(emotion)}" for label, emotion in
-                               zip(labels, dataset["emotions"])) \
-        if any(label.isdigit() for label in labels) else ""
+    numbers = "".join(f"; {label}: {markdown_text(emotion)}" for emotion, label in
+                      experiment.labels.items() if label.isdecimal() and label != emotion)
     for name, caption in FIGURES.items():
         if name != "ladder" and (experiment.folder / "report" / f"{name}.png").exists():
             caption = caption.format(units=units, numbers=numbers)
@@ -441,7 +438,7 @@ def commands(experiment, arms):
     results = experiment.folder.resolve().parent
     if results != utils.ROOT / "results":
         options["results"] = os.path.relpath(results)
-    words = [f"--{key} {shlex.quote(utils.printable(value))}" for key, value in options.items()]
+    words = [f"--{key} {utils.shell_quoted(value)}" for key, value in options.items()]
     methods = list(dict.fromkeys(read_arm(arm).method for arm in arms if read_arm(arm).method))
     balanced = any(size_of_arm(experiment, arm)["balanced"] for arm in arms)
     lines = [f"python train_cae.py {' '.join(words)}"]
@@ -502,8 +499,9 @@ def draw_confusion(metrics):
     from sklearn.metrics import ConfusionMatrixDisplay
 
     arms, labels = metrics["arms"], utils.figure_labels(metrics["dataset"]["emotions"])
-    lines = int(np.ceil(len(arms) / 3))
-    figure, grid = utils.new_figure(9, 3.1 * lines + 0.4, nrows=lines, ncols=3, squeeze=False)
+    lines, side = int(np.ceil(len(arms) / 3)), max(3.1, 1.6 + 0.24 * len(labels))
+    figure, grid = utils.new_figure(2.9 * side, side * lines + 0.4, nrows=lines, ncols=3,
+                                    squeeze=False)
     for axes in grid.flat[len(arms):]:
         axes.axis("off")
     for axes, (arm, values) in zip(grid.flat, arms.items()):

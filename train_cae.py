@@ -438,7 +438,8 @@ def draw_reconstructions(experiment, faces, images, reconstructions, options):
         grid[2 * k + 1, 0].set_ylabel("reconstruction", fontsize=8)
         for row, above, below in zip(rows, grid[2 * k], grid[2 * k + 1]):
             error = np.mean((reconstructions[row] - images[row]) ** 2)
-            utils.show_face(above, images[row], f"{faces.subjects[row]} {faces.emotions[row]}")
+            caption = experiment.caption(faces.subjects[row], faces.emotions[row])
+            utils.show_face(above, images[row], caption)
             utils.show_face(below, reconstructions[row], f"error {error:.4f}")
     experiment.save_figure(figure, "reconstructions.png", options)
 

@@ -56,6 +56,9 @@ if Path(sys.argv[0]).resolve().parent == ROOT and not multiprocessing.parent_pro
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, interrupted)
 
+# Nothing of the user's own settings files: they may change the network, or be broken.
+os.environ |= {"KERAS_HOME": os.devnull, "MATPLOTLIBRC": os.devnull, "MPLBACKEND": "Agg"}
+
 import numpy as np  # noqa: E402  (after the handlers: Ctrl-C while it loads is one line too)
 
 
@@ -82,14 +85,20 @@ def warn(*texts):
         print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def shell_quoted(path):
-    """A path as one would type it in the current folder."""
-    relative = os.path.relpath(path)
-    text = str(path) if relative.startswith("..") else relative
+def shell_quoted(text):
+    """A word as one would type it in bash."""
+    text = str(text)
     if printable(text) == text:
         return shlex.quote(text)
-    escaped = os.fsencode(text).decode("ascii", "backslashreplace").replace("'", r"\'")
-    return f"$'{printable(escaped)}'"
+    escaped = "".join(f"\\x{byte:02x}" if byte < 32 or byte > 126 else chr(byte)
+                      for byte in os.fsencode(text.replace("\\", r"\\").replace("'", r"\'")))
+    return f"$'{escaped}'"
+
+
+def path_quoted(path):
+    """A path as one would type it in bash in the current folder."""
+    relative = os.path.relpath(path)
+    return shell_quoted(path if relative.startswith("..") else relative)
 
 
 @contextlib.contextmanager
@@ -481,7 +490,7 @@ def tensorflow():
         os.dup2(stderr, 2)
         os.close(stderr)
     tf.get_logger().setLevel("ERROR")  # not a word of graphs traced for the last, shorter batch
-    keras.config.set_floatx("float32")  # the user's own keras.json may say otherwise
+    keras.config.set_floatx("float32")  # if somebody else has imported Keras before
     keras.config.set_image_data_format("channels_last")
     cards = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not cards:
@@ -568,31 +577,37 @@ def drawable(letter):
     return any(ft2font.FT2Font(file).get_char_index(ord(letter)) for file in files)
 
 
-def figure_text(text):
-    """Text of the user's own on one line of a figure, where a dollar sign begins no formula."""
-    return printable(text).replace("$", r"\$")
+def figure_text(text, most=200):
+    """Text of the user's own on one line of a figure, without its middle if it has more than `most`
+    letters; a dollar sign begins no formula."""
+    return cut(printable(text), most).replace("$", r"\$")
+
+
+def cut(text, most):
+    return text if len(text) <= most else f"{text[:most // 2]}…{text[-most // 2 + 1:]}"
 
 
 def figure_labels(labels, most=20):
     """Labels as a figure can show them: wrapped, short and distinct, or else numbers from 1.
 
     A number stands for a label of letters that no installed font has, or which, cut to `most`
-    letters, is another's; the report lists those of the emotions.
+    letters, is another's; the report lists those of the emotions. Where labels are numbers
+    themselves, all are numbered or none.
     """
     short = []
     for label in map(printable, labels):
-        if len(label) > most:
-            label = f"{label[:most // 2]}…{label[-most // 2 + 1:]}"
+        label = cut(label, most)
         middle = min((k for k, letter in enumerate(label) if letter == " "), default=None,
                      key=lambda k: abs(k - len(label) / 2))
         if middle is not None and len(label) > 9:
             label = f"{label[:middle]}\n{label[middle + 1:]}"
         short.append(label)
-    shown = []
-    for number, label in enumerate(short, 1):
-        unique = short.count(label) == 1 and all(map(drawable, label.replace("\n", "")))
-        shown.append(label.replace("$", r"\$") if unique else str(number))
-    return shown
+    fit = [short.count(label) == 1 and all(map(drawable, label.replace("\n", "")))
+           for label in short]
+    if not all(fit) and any(map(str.isdecimal, short)):
+        fit = [False] * len(short)
+    return [label.replace("$", r"\$") if fits else str(number)
+            for number, (label, fits) in enumerate(zip(short, fit), 1)]
 
 
 def save_figure(figure, path, title="", stand_in=False, pdf=False):
@@ -617,11 +632,12 @@ def save_figure(figure, path, title="", stand_in=False, pdf=False):
 
 
 def show_face(axes, image, title="", frame=None):
-    """Draw one face, values in [0, 1], with a title and, if asked for, a frame of that colour."""
+    """Draw one face, values in [0, 1], with a title, as `figure_text` makes it, and, if asked for,
+    a frame of that colour."""
     axes.imshow(np.clip(np.squeeze(image), 0, 1), cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=frame is not None, color=frame, linewidth=2)
-    axes.set_title("\n".join(map(figure_text, title.split("\n"))), fontsize=7)
+    axes.set_title(title, fontsize=7)
 
 
 # ---------------------------------------------------------------------------------- command line

@@ -181,7 +181,7 @@ class Experiment:
     @property
     def path(self):
         """The folder as one would type it in a shell here."""
-        return utils.shell_quoted(self.folder)
+        return utils.path_quoted(self.folder)
 
     @property
     def changes(self):
@@ -194,6 +194,16 @@ class Experiment:
     def title(self):
         """What its faces are called before people."""
         return "drawn stand-in faces, not JAFFE" if self.stand_in else self.dataset
+
+    @property
+    def labels(self):
+        """{emotion: how figures show it}."""
+        return dict(zip(self.emotions, utils.figure_labels(self.emotions)))
+
+    def caption(self, subject, emotion):
+        """What figures have above a face, on two lines where one is too short."""
+        texts = utils.figure_text(subject, 10), self.labels[emotion]
+        return ("\n" if len("".join(texts)) > 10 else " ").join(filter(None, texts))
 
     def __str__(self):
         return f"{self.title}: {self.faces} faces, {self.subjects or 'unknown'} subjects, " \

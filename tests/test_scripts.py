@@ -90,10 +90,11 @@ def test_same_numbers_on_one_core_or_two(published, tiny, tmp_path):
     matplotlib, other hashes, clock, language, threads; the first one twice at the same time."""
     (tmp_path / "keras").mkdir()
     (tmp_path / "keras" / "keras.json").write_text(json.dumps({
-        "floatx": "float16", "image_data_format": "channels_first", "backend": "torch"}))
+        "floatx": "bogus", "image_data_format": "channels_first", "backend": "torch",
+        "epsilon": 0.5}))
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nsavefig.dpi: 30\nfont.size: 30")
     other = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "2",
-             "KERAS_HOME": str(tmp_path / "keras"), "KERAS_BACKEND": "",
+             "KERAS_HOME": str(tmp_path / "keras"), "KERAS_BACKEND": "", "MPLBACKEND": "nonsense",
              "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
     results = tmp_path / "results"
     folder = results / published.name
