@@ -112,13 +112,17 @@ def check_leaks(experiment, run, train, test):
 
 
 # --------------------------------------------------------------------------------------- metrics
+def require_classifiers(experiment, arms):
+    if "none" not in arms:
+        raise Problem(f"{experiment.folder}: no classifiers yet; run train_classifier.py "
+                      f"{experiment.path}")
+
+
 def evaluate(experiment):
     """The contents of metrics.json, as results/README.md lists them; predictions.csv is written on
     the way."""
     arms, protocol = trained_arms(experiment), experiment.protocol
-    if "none" not in arms:
-        raise Problem(f"{experiment.folder}: no classifiers yet; run train_classifier.py "
-                      f"{experiment.path}")
+    require_classifiers(experiment, arms)
     require_splits(experiment, "test")
     utils.require([classifier_file(experiment, run, arm, repeat) for arm in arms
                    for run in experiment.runs for repeat in range(experiment.settings["repeats"])],
@@ -610,6 +614,7 @@ def main():
             raise Problem("--predict: takes one experiment")
         experiment = open_experiment(options.experiments[0] if options.experiments else None)
         arms = trained_arms(experiment)
+        require_classifiers(experiment, arms)
         arm = next((arm for arm in arms if arm in METHODS), "none") \
             if options.arm is None else options.arm
         if arm not in arms:

@@ -108,6 +108,8 @@ def reading(path, remedy="remove it and run the script that makes it again"):
         yield
     except FileNotFoundError:
         raise Problem(f"{path}: not there; run the scripts in their sequence") from None
+    except PermissionError as error:
+        raise Problem(f"{path}: may not be read ({error.strerror}); give access") from error
     except Problem:
         raise
     except Exception as error:  # zipfile, zlib, numpy and json each have their own

@@ -376,6 +376,8 @@ def new_experiment(data_set, path, results, given):
                       f"leave it out")
     if given.get("test") and protocol != "given":
         raise Problem("--test: needs --protocol given, in which another data set tests")
+    if given.get("crop") == "manifest" != data_set.crop:
+        raise Problem("--crop manifest: these faces bring no boxes; leave it out")
     faces, subjects = len(data_set.splits), set(data_set.faces.subjects.tolist()) - {""}
     settings = protocol_defaults(protocol, data_set.name, faces, len(subjects)) | given
     settings["crop"] = data_set.crop

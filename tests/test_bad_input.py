@@ -124,6 +124,7 @@ OPTIONS = {  # a command and what its line says
     "train_cae.py --protocol kfold --folds 1": "--folds: 1 is not a whole number from 2 to 100",
     "train_cae.py --protocol other": "--protocol: invalid choice: .*other",
     "train_cae.py --crop 0,0,0": "--crop: 0,0,0 is not X,Y,SIDE in pixels, square or none",
+    "train_cae.py --crop manifest": "--crop manifest: these faces bring no boxes; leave it out",
     "train_cae.py --crop 200,0,99": "AA.AN1.png: 256 x 256 pixels, too small for the box 200,0,99",
     "train_cae.py --theta nan": "--theta: nan is not a number from -10 to 10",
     "train_cae.py --theta x": "--theta: x is not a number from -10 to 10",
@@ -323,6 +324,20 @@ def test_damage(case, copied, script, tmp_path, monkeypatch):
     assert file.read_bytes() != whole
     script(*command.split(), copied, says=says)
     assert contents(copied) == before and not Path("canary").exists()
+
+
+@pytest.mark.parametrize("name", ["experiment.json", "run-00/train.npz"])
+def test_what_may_not_be_read_is_not_called_damaged(name, copied, script, monkeypatch):
+    opened = io.open
+
+    def refuse(file, *arguments, **options):
+        if str(file).endswith(name):
+            raise PermissionError(13, "Permission denied", str(file))
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("io.open", refuse)
+    script("augment.py", copied, says=f"{name}: may not be read .Permission denied.; give access$")
 
 
 JSON = st.recursive(

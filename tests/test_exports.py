@@ -234,6 +234,13 @@ def test_photographs_that_cannot_be_read(case, published, tiny, tmp_path, script
     script("evaluate.py", published, *options, says=case[1])
 
 
+def test_photographs_before_there_are_classifiers(copied, tiny, script):
+    for file in copied.glob("run-*/classifier-*"):
+        file.unlink()
+    script("evaluate.py", copied, "--predict", tiny / "AA.AN1.png",
+           says="no classifiers yet; run train_classifier.py")
+
+
 def test_a_classifier_that_does_not_fit(copied, tiny, script):
     file = copied / "run-00" / "classifier-none-0.npz"
     arrays = dict(np.load(file))
