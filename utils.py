@@ -52,7 +52,9 @@ for handle in (1, 2):  # closed by cron, perhaps: the next file to be opened wou
         os.dup2(os.open(os.devnull, os.O_WRONLY), handle)
 sys.stdout = sys.stdout or os.fdopen(1, "w")
 sys.stderr = sys.stderr or os.fdopen(2, "w")
-if Path(sys.argv[0]).resolve().parent == ROOT and not multiprocessing.parent_process():
+# Workers import this too: they are ended by their parent, without a word.
+main_process = multiprocessing.current_process().name == "MainProcess"
+if Path(sys.argv[0]).resolve().parent == ROOT and main_process:
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, interrupted)
 
