@@ -52,7 +52,8 @@ for handle in (1, 2):  # closed by cron, perhaps: the next file to be opened wou
         os.dup2(os.open(os.devnull, os.O_WRONLY), handle)
 sys.stdout = sys.stdout or os.fdopen(1, "w")
 sys.stderr = sys.stderr or os.fdopen(2, "w")
-if Path(sys.argv[0]).resolve().parent == ROOT and not multiprocessing.parent_process():
+# A worker is known by this name of the script's module: it has no parent_process() yet.
+if Path(sys.argv[0]).resolve().parent == ROOT and "__mp_main__" not in sys.modules:
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, interrupted)
 
