@@ -626,7 +626,9 @@ def main():
     several = {}
     for path in options.experiments or [None]:
         experiment = open_experiment(path)
-        metrics, folder = evaluate(experiment), experiment.folder / "report"
+        folder = experiment.folder / "report"
+        with utils.one_thread():
+            metrics = evaluate(experiment)
         figures = {"gains": draw_gains({"": metrics}), "accuracy": draw_accuracies(metrics),
                    "confusion": draw_confusion(metrics)}
         if metrics["ladder"]:

@@ -380,12 +380,16 @@ one_at_a_time = threading.Lock()  # threads of a Dask worker would train the sam
 
 
 def perform(function, arguments, settings):
-    """function(*arguments, **settings), linear algebra with one thread wherever it runs: sums are
-    never cut up differently."""
+    with one_at_a_time, one_thread():
+        return function(*arguments, **settings)
+
+
+def one_thread():
+    """Within this context linear algebra has one thread: sums are never cut up differently."""
+    import scipy.linalg  # noqa: F401  (which brings a library of its own, to be told too)
     from threadpoolctl import threadpool_limits
 
-    with one_at_a_time, threadpool_limits(1):
-        return function(*arguments, **settings)
+    return threadpool_limits(1)
 
 
 def end_with_parent():
