@@ -3,10 +3,8 @@
 import itertools
 import shlex
 
-import evaluate
-
 import pytest
-from conftest import ROOT, metrics_of, predictions_of, sequence
+from conftest import ROOT, fast_baselines, metrics_of, predictions_of, sequence
 from test_layouts import (
     EMOTIONS,
     FER,
@@ -119,8 +117,7 @@ def test_dataset(name, tmp_path, monkeypatch):
     protocol = options[options.index("--protocol") + 1]
     build(data)
     monkeypatch.chdir(tmp_path)
-    for slow in ("PCA-LDA", "HOG + linear SVM"):
-        monkeypatch.delitem(evaluate.BASELINES, slow)
+    fast_baselines(monkeypatch)
     method = "translate" if subjects else "interpolate"
     folder = sequence(data, tmp_path / "results", *options, *TINY,
                       *(() if subjects else ("--scope", "all")),

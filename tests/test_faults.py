@@ -25,6 +25,7 @@ from conftest import (
     TINY,
     contents,
     draw_tiny,
+    fast_baselines,
     start,
     wait_until,
     without_figures,
@@ -40,8 +41,7 @@ def serve():
         importlib.import_module(module)
     with pytest.MonkeyPatch.context() as patch:
         without_figures(patch)
-        for name in ("PCA-LDA", "HOG + linear SVM"):
-            patch.delitem(sys.modules["evaluate"].BASELINES, name)
+        fast_baselines(patch)
         patch.setattr("data.experiment.Experiment.save_figure", a_figure)
         for place, name in (("train_cae.draw_faces", "faces.png"),
                             ("augment.draw", "synthetic.png"),
