@@ -128,7 +128,8 @@ def evaluate(experiment):
                    for run in experiment.runs for repeat in range(experiment.settings["repeats"])],
                   f"train_classifier.py {experiment.path} --arms {','.join(arms)}")
     tests, predicted = predict(experiment, arms)
-    train = faces_of(utils.load_arrays(experiment.file(0, "train")))
+    arrays = utils.load_arrays(experiment.file(0, "train"))
+    train, transforms = faces_of(arrays), arrays["transforms"]
     subjects, ratio = [test.subjects for test in tests], len(tests[0].names) / len(train.names)
     hits = {name: [(guesses == test.emotions).mean(0) for guesses, test in zip(runs, tests)]
             for name, runs in predicted.items()}
@@ -145,7 +146,6 @@ def evaluate(experiment):
     rungs = []
     if protocol == "published" and "translate" in arms:
         rungs = ladder(hits, subjects, protocol, ratio, controls=CONTROLS["translate"])
-    transforms = utils.load_arrays(experiment.file(0, "train"))["transforms"]
     return {
         "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
             "title", "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},
@@ -396,7 +396,7 @@ def report(experiment, metrics):
         if name != "ladder" and (experiment.folder / "report" / f"{name}.png").exists():
             caption = caption.format(units=units, numbers=numbers)
             text += [f"![{caption}]({name}.png)", "", f"{caption}.", ""]
-    text += ["## Commands", "", "```", *commands(experiment, list(metrics["arms"])), "```", "",
+    text += ["## Commands", "", "```", *commands(experiment, metrics["arms"]), "```", "",
              "Made with " + markdown_text(", ".join(f"{key} {value}" for key, value in
                                                     metrics["environment"].items()))
              + ". metrics.json has precision, recall and F1 of each emotion, predictions.csv every "
@@ -435,7 +435,7 @@ def novelty_table(several):
 
 
 def commands(experiment, arms):
-    """The four commands that make the experiment again."""
+    """The four commands that make the experiment again; arms: those of its metrics."""
     options = {"protocol": experiment.protocol, **non_default(experiment)}
     if not experiment.stand_in:
         options = {"data": experiment.data, **options}
@@ -444,7 +444,7 @@ def commands(experiment, arms):
         options["results"] = os.path.relpath(results)
     words = [f"--{key} {utils.shell_quoted(value)}" for key, value in options.items()]
     methods = list(dict.fromkeys(read_arm(arm).method for arm in arms if read_arm(arm).method))
-    balanced = any(size_of_arm(experiment, arm)["balanced"] for arm in arms)
+    balanced = any(values["balanced"] for values in arms.values())
     lines = [f"python train_cae.py {' '.join(words)}"]
     if methods:
         lines.append(f"python augment.py {experiment.path} --methods {','.join(methods)}"

@@ -265,11 +265,12 @@ def write_splits(experiment, data_set, options):
         registrations = register_runs(data_set.wide_crops, {run: rows_of[run] for run in distinct},
                                       options)
     for run, (train, test) in rows_of.items():
-        mean, transforms = registrations[distinct[0] if experiment.one_split else run]
-        images = data_set.faces.images.copy()
-        for face in np.flatnonzero(transforms.any(1)):
-            images[face] = warp(data_set.wide_crops[face], transforms[face])
-        faces = data_set.faces._replace(images=images)
+        if run in registrations:  # else all is as in the run before
+            mean, transforms = registrations[run]
+            images = data_set.faces.images.copy()
+            for face in np.flatnonzero(transforms.any(1)):
+                images[face] = warp(data_set.wide_crops[face], transforms[face])
+            faces = data_set.faces._replace(images=images)
         train_file, test_file = files[run]
         arrays = {**faces.take(train)._asdict(), "transforms": transforms[train], "mean": mean}
         utils.save_arrays(train_file, files[run][train_file], arrays)

@@ -33,6 +33,7 @@ from conftest import (
     shell,
     start,
 )
+from test_faces import write_fer2013
 
 ARMS = ["none", "longer-translate", "translate", "person-mean", "interpolate"]  # by default
 PNG = b"\x89PNG"
@@ -438,17 +439,6 @@ def test_every_layout_is_dealt_into_the_same_arrays(tmp_path, script, no_figures
         assert arrays.keys() == first.keys() and len(arrays) >= 8
         for key, value in arrays.items():
             assert np.array_equal(value, first[key]), (path, key)
-
-
-def write_fer2013(path):
-    """FER2013's CSV with noise in it: 28 rows to train, 7 to validate, 14 to test."""
-    rng, rows = np.random.default_rng(3), ["emotion,pixels,Usage"]
-    for usage, count in (("Training", 28), ("PublicTest", 7), ("PrivateTest", 14)):
-        for row in range(count):
-            pixels = rng.integers(0, 256, 48 * 48, dtype=np.uint8)
-            rows.append(f"{row % 7},{' '.join(map(str, pixels))},{usage}")
-    path.write_text("\n".join(rows))
-    return path
 
 
 GIVEN = (*TINY, "--runs", 1, "--repeats", 1, "--protocol", "given", "--steps", 100)
