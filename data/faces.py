@@ -2,6 +2,7 @@
 it to 48 x 48."""
 
 import collections
+import contextlib
 import hashlib
 import io
 import itertools
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import utils
 from data import standin
 from data.emotions import EMOTION_NAMES as EMOTION_NAMES  # for those who draw and report
-from data.emotions import unified
+from data.emotions import meaning, same_spelling, unified
 from data.files import Entry, file_at
 from data.layouts import matched, read_layout
 from data.leaks import leak_notes
@@ -29,6 +30,7 @@ MARGIN = 0.3  # of a box's side, around it: what registration may look at
 JAFFE_EMOTIONS = {"AN": 30, "DI": 29, "FE": 32, "HA": 31, "NE": 30, "SA": 31, "SU": 30}
 JAFFE_SUBJECTS = {"KA": 23, "KL": 22, "KM": 22, "KR": 20, "MK": 21, "NA": 21, "NM": 20, "TM": 21,
                   "UY": 21, "YM": 22}
+JAFFE_SIZE = (256, 256)
 JAFFE_BOX = "50,65,161"  # x, y, side in pixels: where the paper's Haar cascade finds JAFFE's faces
 JAFFE_MD5 = "fe13f3302eb9968ef04367456f665436"
 FORMATS = ("TIFF", "PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # which Pillow reads by itself
@@ -76,19 +78,20 @@ def default_data():
     return next((place for place in places if place.exists()), places[-1])
 
 
-def load_faces(path, crop="", subject="", emotion="", labels="", alone=True):
+def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, plain="square"):
     """Read all faces of a data set, in the order of their file names.
 
     Parameters
     ----------
     path : a folder, a zip or a table
     crop : "X,Y,SIDE" in pixels, "square" (the largest centred one), "none" (the whole image) or "":
-        a manifest's own boxes, JAFFE's for JAFFE and the stand-in, else "square"
+        a manifest's own boxes, JAFFE's for JAFFE and the stand-in, else `plain`
     subject, emotion : regular expressions that find the subject, or the emotion, in a file's name
         or else in its path: their first group that is not empty or, without groups, the match
     labels : "angry=anger,1=surprise": labels to be merged or renamed
     alone : whether these are all faces there are, and not training or test faces for others: then
         there have to be two emotions, and each label renamed has to occur
+    plain : "square" or "none"
 
     Returns
     -------
@@ -111,22 +114,38 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True):
             raise Problem(f"{other.place}: {entry.name} a second time; remove one")
     names = np.array([entry.name for entry in entries])
     subjects = np.array([entry.subject for entry in entries])
+    own_labels, _ = unified([entry.emotion for entry in entries], "")
     emotions, label_notes = unified([entry.emotion for entry in entries], labels, alone)
     splits, split_notes = two_sides([entry.split for entry in entries])
-    jaffe = is_jaffe(subjects, emotions)
-    crop = crop or ("manifest" if entries[0].box else JAFFE_BOX if jaffe else "square")
+    jaffe = is_jaffe(subjects, own_labels)
+    crop_notes = []
+    if not crop:
+        crop = default_crop(entries, jaffe, plain)
+        if jaffe and crop == plain:
+            crop_notes = [f"JAFFE's box is for images of 256 x 256 pixels, as it is distributed; "
+                          f"these are framed by {crop}, unless --crop X,Y,SIDE is given"]
     images, wide_crops, drawn, image_notes = read_images(entries, crop)
     faces = Faces(names, subjects, emotions, images)
     if alone:
         require_emotions(faces)
-    notes += label_notes + split_notes + image_notes + oddities(faces, splits)
+    notes += label_notes + split_notes + crop_notes + image_notes + oddities(faces, splits)
     if jaffe and not drawn:
-        notes += jaffe_oddities(faces, path)
+        notes += jaffe_oddities(subjects, own_labels, path)
     stem = re.sub(r"[^\w-]+", "-", path.resolve().stem) or "faces"
     if stem.lower() in ("jaffe", "standin"):  # a folder's name makes no JAFFE
         stem += "-faces"
     name = "standin" if drawn else "JAFFE" if jaffe else stem
     return DataSet(faces, wide_crops, splits, name, crop, notes)
+
+
+def default_crop(entries, jaffe, plain):
+    """The framing where none is asked for; `plain` of faces that say nothing about it."""
+    if entries[0].box:
+        return "manifest"
+    with contextlib.suppress(OSError, ValueError):  # which `read_images` tells
+        if jaffe and decode(entries[0].read()).grey.size == JAFFE_SIZE:
+            return JAFFE_BOX
+    return plain
 
 
 def load_photo(path, crop):
@@ -145,16 +164,24 @@ def with_test_set(data_set, other):
 
     Raises `Problem` if none is left, or if a test face is a training face.
     """
-    known = np.isin(other.faces.emotions, data_set.faces.emotions)
+    trained = np.unique(data_set.faces.emotions).tolist()
+    spelling = {same_spelling(emotion): emotion for emotion in trained}
+    emotions = np.array([spelling.get(same_spelling(emotion), emotion)
+                         for emotion in other.faces.emotions.tolist()])
+    known = np.isin(emotions, trained)
+    left_out = np.unique(emotions[~known]).tolist()
+    renamed = ",".join(f"{emotion}={alike}" for emotion in left_out for alike in trained
+                       if meaning(emotion) and meaning(emotion) == meaning(alike))
+    way_out = f"rename them with --labels {renamed}"
     if not known.any():
-        raise Problem(f"{other.name}: has none of the emotions of {data_set.name}; rename them "
-                      f"with --labels")
+        raise Problem(f"{other.name}: has none of the emotions of {data_set.name}; {way_out}")
     notes = [*data_set.notes, *other.notes]
-    if not known.all():
-        left_out = sorted(set(other.faces.emotions[~known].tolist()))
+    if left_out:
         notes.append(f"{(~known).sum()} test faces are left out, whose emotions no training face "
-                     f"shows: {listed(left_out, 8)}")
-    test = other.faces.take(known)
+                     f"shows: {listed(left_out, 8)}" + (f"; {way_out}" if renamed else ""))
+    if other.crop != data_set.crop:
+        notes.append(f"training faces are framed by {data_set.crop}, test faces by {other.crop}")
+    test = other.faces._replace(emotions=emotions).take(known)
     seen = {image.tobytes(): name for name, image in zip(data_set.faces.names.tolist(),
                                                          data_set.faces.images)}
     for name, image in zip(test.names.tolist(), test.images):
@@ -196,10 +223,10 @@ def is_jaffe(subjects, emotions):
         by_emotion <= collections.Counter(JAFFE_EMOTIONS)
 
 
-def jaffe_oddities(faces, path):
+def jaffe_oddities(subjects, emotions, path):
     """What is not as in the official JAFFE: sentences."""
     notes = []
-    for expected, texts in ((JAFFE_EMOTIONS, faces.emotions), (JAFFE_SUBJECTS, faces.subjects)):
+    for expected, texts in ((JAFFE_EMOTIONS, emotions), (JAFFE_SUBJECTS, subjects)):
         counts = collections.Counter(texts.tolist())
         for key, count in expected.items():
             if counts[key] != count:

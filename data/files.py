@@ -111,7 +111,8 @@ def list_zip(path):
     archive_place = encodable(path)
     with utils.reading(archive_place, remedy):
         archive = zipfile.ZipFile(path)
-    members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [(member, member_name(member)) for member in archive.infolist()
+                   if not member.is_dir()]
     if len(members) > MAX_MEMBERS:
         raise Problem(f"{archive_place}: {len(members)} files inside, more than {MAX_MEMBERS}; "
                       f"unpack it and give --data the folder")
@@ -122,8 +123,8 @@ def list_zip(path):
             yield stream
 
     files, skipped = [], set()
-    for member in members:
-        parts = [part for part in member_name(member).split("/") if part not in ("", ".", "..")]
+    for member, path_inside in members:
+        parts = [part for part in path_inside.split("/") if part not in ("", ".", "..")]
         system = next((place for place, part in enumerate(parts) if is_system(part)), None)
         name, place = "/".join(parts), f"{archive_place}: {'/'.join(parts)}"
         if system is not None:
@@ -134,11 +135,17 @@ def list_zip(path):
 
 
 def member_name(member):
-    """A member's path with "/". Archives of macOS hold UTF-8 without the flag that says so."""
+    """A member's path with "/". Archives of macOS hold UTF-8 without the flag that says so.
+
+    Raises ValueError for what is neither that nor, it seems, the letters of cp437.
+    """
     name = member.filename
     if not member.flag_bits & 0x800:
-        with contextlib.suppress(UnicodeError):
+        try:
             name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            if any(ord(letter) > 127 and not letter.isalpha() for letter in name):
+                raise ValueError("its names are in an encoding that it does not tell") from None
     return encodable(name.replace("\\", "/"))
 
 

@@ -17,6 +17,8 @@ from data.emotions import names_emotion
 from data.files import Entry, encodable, file_at, list_folder, list_zip
 from utils import Problem, listed
 
+import numpy as np
+
 SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".webp", ".pgm",
             ".ppm", ".gif"}
 JAFFE_NAME = re.compile(r"([\w-]+)\.(AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?\.\w+", re.IGNORECASE)
@@ -107,13 +109,18 @@ def spellings(text):
 def beside(folder):
     """A function that gives the `File` a cell of a table in this folder names, or None."""
     def find(text):
-        for base in (folder, folder / "images", folder.parent / "images"):
+        for base in (folder, folder / "images", folder.parent / "images", folder.parent):
             for spelling in spellings(text):
                 if os.path.isfile(base / spelling):
                     return file_at(base / spelling, posixpath.normpath(encodable(spelling)))
-        return None
+        name = last_part(text)  # of a path on another machine
+        return find(name) if name != text else None
 
     return find
+
+
+def last_part(text):
+    return posixpath.basename(text.replace("\\", "/"))
 
 
 def fer2013_beside(folder):
@@ -134,7 +141,7 @@ def within(files, table):
                 file = by_name.get(posixpath.normpath(posixpath.join(base, spelling)))
                 if file:
                     return file
-        alike = by_base[text]
+        alike = by_base[last_part(text)]
         return alike[0] if len(alike) == 1 else None
 
     return find
@@ -142,7 +149,7 @@ def within(files, table):
 
 def read_one_table(candidates, files, place):
     """The faces of the one table among files that lists faces; None if there is none."""
-    known = [file for file in candidates if tables.tells_faces(file)]
+    known = list(filter(tables.tells_faces, candidates))
     names = {posixpath.basename(file.name).lower(): file for file in known}
     fer2013 = names.get("fer2013.csv")
     if set(names) == {"fer2013.csv", "fer2013new.csv"}:
@@ -186,11 +193,15 @@ def read_files(files, place, emotion):
     entries, more = entries_by_name(images)
     if entries:
         return entries, notes + more
-    level = emotion_level(images)
-    if level is None:
-        from_table = read_one_table(candidates, files, place)
+    level, listing = emotion_level(images), list(filter(tables.tells_faces, candidates))
+    numbers = level is not None and all(map(str.isdecimal, levels_of(images)[level]))
+    if level is None or (numbers and len(listing) == 1):  # numbers may be people too
+        from_table = read_one_table(listing, files, place)
         if from_table:
             return from_table
+    elif listing:
+        notes.append(f"{listed([file.name for file in listing], 3)}: lists faces too and was not "
+                     f"read; give --data that file for what it says")
     entries, more = entries_by_folder(images, level, place)
     return entries, notes + more
 
@@ -210,12 +221,14 @@ def entries_by_name(images):
         if not all(matches):
             continue
         entries, notes = [], []
-        for file, match in zip(images, matches):
+        for file, match, split in zip(images, matches, splits_of(images)):
             code = match[2].upper() if dataset == "JAFFE" else match[2].lower()
             entries.append(Entry(match[0], match[1].upper() if dataset == "KDEF" else match[1],
-                                 KDEF.get(code, code), "", (), file.read, file.place))
+                                 KDEF.get(code, code), split, (), file.read, file.place))
+        folders = {name for path in map(folders_of, images) for name in path[-1:]}
+        if dataset != "JAFFE" or len(folders) > 1:
+            notes.append(f"person and emotion are those of {dataset}'s names, not of folders")
         if dataset != "JAFFE":
-            notes.append(f"person and emotion are those of {dataset}'s names")
             aside = sum(match[3].lower() not in ("s", "frontal") for match in matches)
             if aside:
                 notes.append(f"{aside} of {dataset}'s {len(images)} faces are not seen from the "
@@ -241,9 +254,8 @@ def splits_of(images):
     """"train", "val", "test" or "" of each file, by the last folder with such a name."""
     splits = []
     for file in images:
-        words = [tables.SPLITS[folder.lower()] for folder in folders_of(file)
-                 if folder.lower() in tables.SPLITS]
-        splits.append(words[-1] if words else "")
+        sides = list(filter(None, map(tables.side_of, folders_of(file))))
+        splits.append(sides[-1] if sides else "")
     if "" in splits and any(splits):
         odd = images[splits.index("")]
         raise Problem(f"{odd.place}: two layouts in one folder: this file lies in neither train/ "
@@ -268,10 +280,10 @@ def emotion_level(images):
     """
     words, digits, levels = {}, [], levels_of(images)
     for number, folders in levels.items():
-        names = set(folders) - {name for name in folders if name.lower() in tables.SPLITS}
+        names = {name for name in folders if not tables.side_of(name)}
         known = sum(map(names_emotion, names))
         if known >= 2 and known >= len(names) / 2:
-            words[number] = known / len(names)
+            words[number] = known / len(names), -len(names)  # of happy/happy_01 the former
         if len(names) > 1 and all(re.fullmatch("[0-7]", name) for name in names):
             digits.append(number)
     if words:
@@ -282,70 +294,101 @@ def emotion_level(images):
 
 def entries_by_folder(images, level, place):
     """(entries, notes): the emotion is the folder at that level, or else the last one that is no
-    train/ or test/."""
-    odd = [file.place for file in images
-           if not any(pattern.fullmatch(base(file)) for _, pattern in NAMES)]
-    few = level is None and 0 < len(odd) < 0.1 * len(images)  # KDEF itself has some
-    if few or not all(map(folders_of, images)):
-        odd = odd or [file.place for file in images]  # names of several data sets
-        raise Problem(f"{listed(odd, 3)}: a name that tells no emotion, or a second layout in one "
-                      f"folder; rename or remove it, or {LAYOUTS}")
-    levels = levels_of(images)
-    splits, notes = splits_of(images), []
-    if level is None:
+    train/ or test/. Images of a side without folders of emotions are left out."""
+    bare = [file.place for file in images if not folders_of(file)]
+    if 0 < len(bare) < len(images):
+        raise Problem(f"{listed(bare, 3)}: lies in no folder, the other images do; move or remove "
+                      f"it")
+    dataset, odd = odd_names(images)
+    known = level is not None
+    if bare or (odd and not known):  # KDEF itself has some odd names
+        raise Problem(f"{listed([file.place for file in odd or images], 3)}: a name that tells no "
+                      f"emotion; rename or remove it, or {LAYOUTS}")
+    levels, notes = levels_of(images), []
+    if odd:
+        notes.append(f"{len(images) - len(odd)} files have {dataset}'s names, which are not read "
+                     f"since others have not: {listed([file.name for file in odd], 3)}; rename or "
+                     f"remove these, and the names tell emotion and subject")
+    if not known:
         level = guessed_level(levels)
-        counts = collections.Counter(levels[level])
-        refuse_people(images, counts, place)
+    unlabelled = [file.name for file, name in zip(images, levels[level]) if tables.side_of(name)]
+    if 0 < len(unlabelled) < len(images):
+        notes.append(f"{len(unlabelled)} images lie in no folder of an emotion and were left out: "
+                     f"{listed(unlabelled, 3)}")
+        images = [file for file, name in zip(images, levels[level]) if not tables.side_of(name)]
+        levels = levels_of(images)
+    splits, counts = splits_of(images), collections.Counter(levels[level])
+    refuse_people(images, counts, place, known)
+    if not known:
         said = listed([f"{name} {count}" for name, count in counts.most_common()], 10)
         notes.append(f"no folders have names of emotions that are known: the last ones are taken "
                      f"as labels, {said}; {EMOTION_WAY_OUT}")
     elif level != -1 and len(levels) > 1:
-        notes.append(f"emotions are the folders {listed(sorted(set(levels[level])), 3)}")
+        notes.append(f"emotions are the folders {listed(sorted(counts), 3)}")
     subjects, more = subjects_in(levels, level)
     entries = [Entry(file.name, subject, emotion, split, (), file.read, file.place)
                for file, subject, emotion, split in zip(images, subjects, levels[level], splits)]
     return entries, notes + more
 
 
+def odd_names(images):
+    """(data set, the few files that have not its names) where nearly all have; else ("", [])."""
+    for dataset, pattern in NAMES:
+        odd = [file for file in images if not pattern.fullmatch(base(file))]
+        if len(odd) < 0.1 * len(images):
+            return dataset, odd
+    return "", []
+
+
 def guessed_level(levels):
     """The last level that is not train/ and test/ alone."""
     for number, folders in levels.items():
-        if not {folder.lower() for folder in folders} <= tables.SPLITS.keys():
+        if not all(map(tables.side_of, folders)):
             return number
     return -1
 
 
-def refuse_people(images, counts, place):
-    """Raise `Problem` if labels, a Counter, are folders of people or takes or too many."""
+def refuse_people(images, counts, place, known):
+    """Raise `Problem` if labels, a Counter, are too many or, where it is not `known` that they are
+    words for emotions, one alone or folders of people, takes or a split's sides."""
+    said = f"{place}: the emotion is not told: the folders are called {listed(sorted(counts), 4)}"
+    if len(counts) > MAX_LABELS:
+        raise Problem(f"{said}, more than {MAX_LABELS}; {EMOTION_WAY_OUT}")
+    if known:
+        return
     numbered = [name for name in counts if NUMBERED.fullmatch(name) and not CLASSES.fullmatch(name)]
-    said = f"{place}: the emotion is not told: the last folder level has the names " \
-        f"{listed(sorted(counts), 4)}"
     if len(numbered) > len(counts) / 2:
         ck = all(labelfiles.CK_FRAME.fullmatch(base(file)) for file in images)
         hint = "for CK+ give the folder that holds Emotion too, or " if ck else ""
         raise Problem(f"{said}, which look like people or takes; {hint}{EMOTION_WAY_OUT}")
-    if len(counts) > MAX_LABELS:
-        raise Problem(f"{said}, more than {MAX_LABELS}; {EMOTION_WAY_OUT}")
+    if all(map(tables.side_of, counts)) or (len(counts) == 1 and not names_emotion(min(counts))):
+        raise Problem(f"{said}; {EMOTION_WAY_OUT}")
 
 
 def subjects_in(levels, emotion):
     """(subjects, notes): the first level of folders that look like people beside the emotions'.
 
-    Their names have numbers, each emotion has several of them, and most have several emotions.
+    Their names have numbers, most emotions have several of them, and most have several emotions.
+    Of folders with other names that do so too, a note says how to make them subjects.
     """
-    nobody = [""] * len(levels[emotion])
+    notes = []
     for number in sorted(levels):
         folders = levels[number]
         if number == emotion or folders == levels[emotion]:
-            continue
-        if not all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name) for name in folders):
             continue
         emotions_of, names_of = collections.defaultdict(set), collections.defaultdict(set)
         for name, label in zip(folders, levels[emotion]):
             emotions_of[name].add(label)
             names_of[label].add(name)
-        recurring = sum(len(labels) > 1 for labels in emotions_of.values())
-        if recurring > len(emotions_of) / 2 and all(len(names) > 1 for names in names_of.values()):
-            return folders, [f"subjects are the folders {listed(sorted(emotions_of), 3)}; where "
-                             f"they are not, give --subject PATTERN"]
-    return nobody, []
+        if not all(np.mean([len(others) > 1 for others in several.values()]) > 0.5
+                   for several in (emotions_of, names_of)):
+            continue
+        said = listed(sorted(emotions_of), 3)
+        if all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name) for name in folders):
+            return folders, [f"subjects are the folders {said}; where they are not, give --subject "
+                             f"PATTERN"]
+        if not any(map(tables.side_of, folders)) and not (number < 0 <= max(levels)):
+            above = "[^/]+/" * (number % len(levels) if number < 0 else number)
+            notes = [f"the folders {said} are not taken as subjects; where they are, give "
+                     f"--subject '^{above}([^/]+)/'"]
+    return [""] * len(levels[emotion]), notes

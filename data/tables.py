@@ -24,10 +24,11 @@ FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
 # What columns are called, without case and signs; of several the first one is read. muxspace's
 # user.id is who gave the label, not who is shown: it is none of the subjects.
 COLUMNS = {
-    "file": ("file", "filename", "filepath", "image", "imagename", "imagepath", "img", "path",
-             "subdirectoryfilepath"),
+    "file": ("file", "filename", "filepath", "image", "imagename", "imagepath", "img", "imgname",
+             "imgpath", "path", "pth", "subdirectoryfilepath"),
     "emotion": ("emotion", "expression", "label", "class"),
-    "subject": ("subject", "subjectid", "person", "personid", "identity", "id"),
+    "subject": ("subject", "subjectid", "person", "personid", "participant", "participantid",
+                "actor", "actorid", "identity", "id"),
     "split": ("split", "usage", "partition", "subset"),
     "pixels": ("pixels",),
     "x": ("x", "facex"), "y": ("y", "facey"), "side": ("side", "width", "w", "facewidth"),
@@ -67,14 +68,13 @@ def read_table(file, find, fer2013=None):
         else:
             known, notes = known_columns(columns, file.place)
             if "emotion" in known and "pixels" in known:
-                entries = pixel_entries(known, rows)
+                entries, more = pixel_entries(known, rows)
+                notes += more
             elif "emotion" in known and "file" in known:
                 entries = manifest_entries(known, rows, find)
             else:
                 raise Problem(f"{file.place}: lacks file,emotion or emotion,pixels in its first "
                               f"line; it needs {FORMS}")
-    if not entries:
-        raise Problem(f"{file.place}: holds no face; it needs a line for each below the first")
     ids = {entry.subject for entry in entries}
     if known.get("subject") == columns.get("id", -1) and len(ids) == len(entries):
         entries = [entry._replace(subject="") for entry in entries]  # it counts the lines
@@ -84,6 +84,9 @@ def read_table(file, find, fer2013=None):
     if "subdirectory_filepath" in columns:
         entries, more = labelfiles.affectnet(entries)
         notes += more
+    if not entries:
+        raise Problem(f"{file.place}: holds no face with an emotion; it needs a line for each "
+                      f"below the first")
     return entries, notes
 
 
@@ -93,7 +96,7 @@ def opened(stream, place):
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     lines = iter(functools.partial(text.readline, MAX_LINE), "")
     head = next(lines, "")
-    reader = csv.reader(itertools.chain([head], lines), strict=True,
+    reader = csv.reader(itertools.chain([head], lines), strict=True, skipinitialspace=True,
                         delimiter=max(",;\t", key=head.count))
     columns = {}
     for number, cell in enumerate(next(reader, [])):
@@ -150,13 +153,21 @@ def tells_faces(file):
         "emotion" in known and ("file" in known or "pixels" in known)
 
 
+def side_of(folder):
+    """The side of a split that a folder's name tells, such as train_set or FER2013Test, or ""."""
+    letters = re.sub(r"[\W\d_]", "", folder.lower())
+    name = re.fullmatch(r"(?:fer)?(\w+?)(?:set|data|images|faces)?", letters)
+    return SPLITS.get(name[1], "") if name else ""
+
+
 def cell_of(cells, known, name):
     return cells[known[name]] if name in known else ""
 
 
 def split_in(cell, place):
     if cell and cell.lower() not in SPLITS:
-        raise Problem(f"{place}: split {cell} is none of {', '.join(SPLITS)}")
+        raise Problem(f"{place}: split {cell} is none of {', '.join(SPLITS)}; rename the column "
+                      f"if it is something else")
     return SPLITS.get(cell.lower(), "")
 
 
@@ -199,21 +210,28 @@ def box_in(cells, known, place):
 
 
 def pixel_entries(known, rows):
-    """The entries of a table that holds the pixels, as FER2013's does."""
-    entries, needed = [], 0
+    """(entries, notes) of a table that holds the pixels, as FER2013's does."""
+    entries, needed, notes = [], 0, []
     for number, place, cells in rows:
         emotion = emotion_in(cells[known["emotion"]], place)
         if re.fullmatch(r"\d{1,4}(\.0*)?", emotion, re.ASCII):
             if int(float(emotion)) >= len(FER2013):
                 raise Problem(f"{place}: emotion {emotion} is none of 0 to 7; correct or remove "
                               f"the line")
-            emotion = FER2013[int(float(emotion))]
+            emotion = str(int(float(emotion)))
         greys = pixels_in(cells[known["pixels"]], needed, place)
         needed = len(greys)
         split = split_in(cell_of(cells, known, "split"), place)
         entries.append(Entry(f"{number:06d}", cell_of(cells, known, "subject"), emotion, split, (),
                              functools.partial(Image.fromarray, greys), place))
-    return entries
+    numbers = {entry.emotion for entry in entries if entry.emotion.isdecimal()}
+    if "0" in numbers or "7" not in numbers:  # from 1 to 7 they are RAF-DB's, or somebody's own
+        entries = [entry._replace(emotion=FER2013[int(entry.emotion)])
+                   if entry.emotion.isdecimal() else entry for entry in entries]
+        if numbers:
+            notes.append("emotions are FER2013's numbers: " + ", ".join(
+                f"{number} {FER2013[int(number)]}" for number in sorted(numbers)))
+    return entries, notes
 
 
 def pixels_in(cell, needed, place):

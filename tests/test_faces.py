@@ -123,7 +123,8 @@ def write_fer2013(path):
 
 def test_fer2013(tmp_path):
     found = data.load_faces(write_fer2013(tmp_path / "fer2013.csv"))
-    assert found.crop == "square" and "it is not known who is who" in found.notes[0]
+    assert found.crop == "square" and found.notes[0].startswith(
+        "emotions are FER2013's numbers: 0 angry, 1 disgust") and "not known" in found.notes[1]
     assert found.splits.tolist() == ["train"] * 35 + ["test"] * 14
     assert found.faces.emotions[:7].tolist() == list(tables.FER2013[:7])
     row = (tmp_path / "fer2013.csv").read_text().splitlines()[3].split(",")[1]

@@ -10,7 +10,7 @@ import shutil
 import unicodedata
 import zipfile
 
-from data import emotions, files, layouts, leaks
+from data import emotions, faces, files, layouts, leaks
 from data.faces import fingerprint, load_faces
 from utils import Problem
 
@@ -82,7 +82,13 @@ TREES = [  # paths, options, names of the subjects, sides of the split, what is 
     ("{emotion}/{split}/{subject}.png", {}, "", "train test", []),
     ("{split}/{emotion}/P{subject}/face.png", {}, "P1 P2 P3", "train test", []),
     ("faces/Training/{subject:02}/{emotion}/{take}.png", {}, "01 02 03", "train", []),
-    ("{emotion}/anna{subject}x/{take}.png", {}, "", "", ["not known who is who"]),
+    ("{emotion}/anna{subject}x/{take}.png", {}, "", "", [
+        "anna1x, anna2x, anna3x are not taken as subjects; where they are, give --subject '^[^/]+/"
+        "([^/]+)/'", "not known who is who"]),
+    ("{emotion}/anna{subject}x/{take}.png", {"subject": "^[^/]+/([^/]+)/"},
+     "anna1x anna2x anna3x", "", []),
+    ("{emotion}/{emotion}_0{take}/{subject}.png", {}, "", "", ["are the folders angry, happy"]),
+    ("{split}_set/images/{emotion}/{subject}.png", {}, "", "train test", []),
     ("take{take}/{emotion}/{subject}.png", {}, "", "", []),
     ("01-{emotion}_faces/{subject}_{take}.png", {"labels": "01-angry_faces=angry,"
      "01-happy_faces=happy,01-sad_faces=sad"}, "", "", []),
@@ -138,12 +144,80 @@ def test_a_guessed_level_is_said_and_people_and_takes_are_refused(tmp_path):
                     "subject{subject}/{emotion}{take}.png", "x/take00{subject}/{emotion}{take}.png",
                     "S{subject:03}/001/S{subject:03}_001_{take:03}{code}.png"):
         folder = tree(tmp_path / pattern[:9].replace("/", "-"), pattern)
-        with pytest.raises(Problem, match="folder level.*people or takes.*--emotion PATTERN"):
+        with pytest.raises(Problem, match="folders are.*people or takes.*--emotion PATTERN"):
             load_faces(folder)
     for number in range(31):
         save(tmp_path / "many" / chr(97 + number) / "1.png", face(number, "sad"))
     with pytest.raises(Problem, match="more than 30; --emotion PATTERN"):
         load_faces(tmp_path / "many")
+
+
+def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
+    """Unlabelled test images are left out; one image in no folder is named; other folders are not
+    taken as labels; a table of the same faces is read where folders may be people, or named."""
+    folder = tree(tmp_path / "contest", "train/{emotion}/{subject}{take}.png")
+    for take in range(4):
+        save(folder / "test" / f"{take}.png", face(9, take=take))
+    data_set = load_faces(folder)
+    assert labels_of(data_set) == expected and set(data_set.splits.tolist()) == {"train"}
+    assert says(data_set, "4 images lie in no folder of an emotion and were left out: test/0.png")
+
+    stray = tree(tmp_path / "stray", "{emotion}/{subject}{take}.png")
+    save(stray / "cover.png", face(9))
+    with pytest.raises(Problem, match="^[^,]*/cover.png: lies in no folder, the other images do"):
+        load_faces(stray)
+    for pattern in ("train/images/{emotion}{subject}{take}.png",
+                    "FER2013Train/{emotion}{subject}{take}.png"):
+        with pytest.raises(Problem, match="the emotion is not told: the folders are called"):
+            load_faces(tree(tmp_path / pattern[:9].replace("/", "-"), pattern))
+
+    people = tree(tmp_path / "people", "{subject}/{emotion}{take}.png")
+    write(people / "labels.csv", ["file, emotion, subject", *(
+        f'"{subject}/{emotion}{take}.png", "{emotion}", "P{subject}"'
+        for subject, emotion, take in KEYS)])
+    data_set = load_faces(people)
+    assert labels_of(data_set) == expected
+    assert set(data_set.faces.subjects.tolist()) == {"P1", "P2", "P3"}
+    both = tree(tmp_path / "both", "{emotion}/{subject}{take}.png")
+    write(both / "more.csv", ["file,emotion", "angry/10.png,happy"])
+    assert labels_of(load_faces(both)) == expected
+    assert says(load_faces(both), "more.csv: lists faces too and was not read; give --data that")
+
+
+def test_another_data_set_with_other_spellings(tmp_path):
+    training = load_faces(tree(tmp_path / "faces", "{emotion}/{subject}{take}.png"))
+    folder = tmp_path / "other"
+    for number, label in enumerate(("Angry", "HAPPY", "fear")):
+        save(folder / label / "1.png", face(20 + number))
+    found = faces.with_test_set(training, load_faces(folder, alone=False))
+    assert found.faces.emotions[-2:].tolist() == ["happy", "angry"][::-1]
+    assert says(found, "1 test faces are left out, whose emotions no training face shows: fear")
+    for code in ("AN", "HA"):
+        save(tmp_path / "codes" / code / "1.png", face(30, take=ord(code[0])))
+    with pytest.raises(Problem, match="none of the emotions of faces; rename them with --labels "
+                                      "AN=angry,HA=happy"):
+        faces.with_test_set(training, load_faces(tmp_path / "codes", alone=False))
+
+
+def test_jaffe_whatever_its_labels_folders_and_size(tmp_path):
+    """JAFFE's box is for its own images, under its own labels or others."""
+    def jaffe(name, pattern="{}", side=256, extra=()):
+        for subject, count in faces.JAFFE_SUBJECTS.items():
+            for number in range(count - count % 7):
+                emotion = list(faces.JAFFE_EMOTIONS)[number % 7]
+                file = f"{subject}.{emotion}{number // 7 + 1}.1.png"
+                if number < 14 or side == 256:
+                    save(tmp_path / name / pattern.format(file, emotion), np.full(
+                        (side, side), number, np.uint8), compress_level=1)
+        for file in extra:
+            save(tmp_path / name / file, face(9, side=side))
+        return tmp_path / name
+
+    flat, small = jaffe("flat"), jaffe("small", side=128)
+    renamed = {"labels": "AN=anger,HA=joy"}
+    for data_set in (load_faces(flat), load_faces(flat, **renamed)):
+        assert (data_set.name, data_set.crop) == ("JAFFE", "50,65,161")
+    assert len(load_faces(small).faces.names) == 140 and load_faces(small).crop == "square"
 
 
 def test_names_of_kdef_and_rafd(tmp_path):
@@ -287,6 +361,10 @@ def test_zips_of_other_systems(tmp_path, expected):
     content = (tmp_path / "mac.zip").read_bytes()  # UTF-8 that no flag says to be
     (tmp_path / "mac.zip").write_bytes(content.replace(b"triste ++", "triste é".encode()))
     assert "triste é" in load_faces(tmp_path / "mac.zip").faces.emotions
+    (tmp_path / "gbk.zip").write_bytes(content.replace(b"triste ++", "悲伤 abcd".encode("gbk")))
+    with pytest.raises(Problem, match="gbk.zip: damaged .its names are in an encoding that it does "
+                                      "not tell.; download it again, or unpack it and give"):
+        load_faces(tmp_path / "gbk.zip")
     assert not (tmp_path.parent / "angry").exists()
 
 
@@ -473,6 +551,10 @@ def test_ck_plus_in_fer2013s_form_has_contempt(tmp_path):
     write(tmp_path / "ck.csv", ["emotion,pixels,Usage", *pixel_rows(label)])
     assert set(load_faces(tmp_path / "ck.csv").faces.emotions.tolist()) == {"angry", "happy",
                                                                             "contempt"}
+    label = {"angry": 1, "happy": 3, "sad": 7}.get  # no 0: RAF-DB's numbers, or somebody's own
+    write(tmp_path / "raf.csv", ["label,pixels", *(row.rpartition(",")[0]
+                                                   for row in pixel_rows(label))])
+    assert set(load_faces(tmp_path / "raf.csv").faces.emotions.tolist()) == {"1", "3", "7"}
 
 
 # --------------------------------------------------------------------------------------- manifests
@@ -517,6 +599,11 @@ def test_a_table_among_images_that_tell_nothing(tmp_path, expected):
     for path in (folder, shutil.make_archive(tmp_path / "packed", "zip", folder)):
         data_set = load_faces(path)
         assert labels_of(data_set) == expected and says(data_set, "labels are those of labels.csv")
+    for line in ("/kaggle/input/{e}{s}{t}.png,{e}", r"C:\faces\{e}{s}{t}.png,{e}",
+                 "a/images/{e}{s}{t}.png,{e}"):  # another machine's paths; the parent's
+        write(folder / "labels.csv", manifest("file,emotion", line))
+        assert labels_of(load_faces(folder)) == expected
+        assert labels_of(load_faces(folder / "labels.csv")) == expected
     write(folder / "other.csv", manifest("file,emotion", "{e}{s}{t}.png,{e}"))
     with pytest.raises(Problem, match="2 tables of faces, labels.csv, other.csv; give --data one"):
         load_faces(folder)
@@ -553,6 +640,9 @@ def test_affectnet(tmp_path):
     assert says(data_set, "1 images without an emotion or a face were left out")
     assert len(data_set.faces.names) == NUMBER - 1 and data_set.crop == "manifest"
     assert data_set.wide_crops[0].side == 44
+    write(table, [lines[0], lines[1]])
+    with pytest.raises(Problem, match="validation.csv: holds no face with an emotion"):
+        load_faces(table)
 
 
 def test_boxes_of_detectors(tmp_path):
