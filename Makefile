@@ -3,7 +3,7 @@
 # make lint           ruff over everything
 # make study          every arm under three protocols, and a report that sets them side by side
 # make curve          accuracy against the number of subjects in training: PEOPLE="2 4 8"
-# make figures        the figures of EXPERIMENT=FOLDER as PDF too
+# make figures        the figures of EXPERIMENT=FOLDER as PDF too, of METHODS and ARMS if given
 # make bench          make reproduce against a straight-line implementation of it (hours)
 # make lock           requirements.lock anew, from what requirements.txt brings today
 # make clean-results  remove experiments, after it has listed them; with YES=1 without asking
@@ -58,8 +58,8 @@ curve: .venv/installed
 
 figures: .venv/installed
 	$(PY) train_cae.py $(EXPERIMENT) --pdf
-	$(PY) augment.py $(EXPERIMENT) --pdf
-	$(PY) train_classifier.py $(EXPERIMENT) --pdf
+	$(PY) augment.py $(EXPERIMENT) --pdf $(if $(METHODS),--methods $(METHODS))
+	$(PY) train_classifier.py $(EXPERIMENT) --pdf $(if $(ARMS),--arms $(ARMS))
 	$(PY) evaluate.py $(EXPERIMENT) --pdf
 
 bench: .venv/installed

@@ -263,7 +263,7 @@ METHODS = {
     "transfer": Method(transfer, needs="cae", obstacle=no_common_change),
     "pixel-transfer": Method(weighted_pixels, "transfer", obstacle=no_common_change),
 }
-DEFAULT = ["translate", "person-mean", "interpolate"]  # published
+DEFAULT = ["translate", "person-mean", "interpolate", "blend"]  # published
 DEFAULT_ELSEWHERE = ["translate", "person-mean", "interpolate", "transfer", "pixel-transfer"]
 
 
@@ -363,7 +363,7 @@ def main():
                             "theta": experiment.settings["theta"],
                             "most": experiment.settings["max_synthetic"],
                             "seed": [experiment.settings["seed"], run],
-                            "balance": options.balance}
+                            "balance": options.balance or was_balanced(file, method, options)}
                 methods.append(Job(file, make_synthetic, [train, *caes[row.needs]], settings))
     redo = options.redo if "all" not in options.redo else METHODS
     for jobs, label in ((methods, "making synthetic faces"), (controls, "making their controls")):
@@ -376,6 +376,12 @@ def main():
     if options.png:
         export(experiment, chosen, options.png)
     print(f"next: python train_classifier.py {experiment.path}")
+
+
+def was_balanced(file, method, options):
+    """Whether there are balanced faces of a method, which are kept so until they are made anew."""
+    return file.exists() and not {method, "all"} & {*options.redo} \
+        and utils.read_made_from(file)["settings"].get("balance", False)
 
 
 def possible_methods(experiment, asked, redo, default):
@@ -505,7 +511,7 @@ def arguments():
     parser.add_argument("--redo", type=method_list, default=[], metavar="X,Y", help="make these "
                         "methods' faces anew in all runs")
     parser.add_argument("--balance", action="store_true", help="keep only as many faces of each "
-                        "emotion as bring it to the number of the most frequent one")
+                        "emotion as bring it to the number of the most frequent one (until --redo)")
     parser.add_argument("--png", metavar="FOLDER", help="write the faces as 8-bit images too: "
                         "FOLDER/run-00/translate/EMOTION/PARENTS.png, and a CSV of their parents")
     return parser.parse_args()

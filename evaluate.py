@@ -20,8 +20,8 @@ from pathlib import Path
 
 import utils
 from augment import METHODS, synthetic_of
-from data.baselines import BASELINES, nearness, novelty
-from data.experiment import faces_of, non_default, open_experiment, require_splits
+from data.baselines import BASELINES, novelty, share_shown
+from data.experiment import box, faces_of, non_default, open_experiment, require_splits
 from data.faces import as_input, load_photo
 from data.registration import register, warp
 from data.splits import SUBJECT_INDEPENDENT
@@ -151,7 +151,7 @@ def evaluate(experiment):
             "title", "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},
         "protocol": protocol, "runs": len(experiment.runs),
         "repeats": experiment.settings["repeats"],
-        "units": len(results["none"]["accuracy"]["per_unit"]), "interval": INTERVALS[protocol],
+        "units": results["none"]["accuracy"]["units"], "interval": INTERVALS[protocol],
         "training_subjects": int(np.median([subjects_in(experiment, run)
                                             for run in experiment.runs])),
         "test_faces": len(np.unique(np.concatenate([test.names for test in tests]))),
@@ -162,7 +162,9 @@ def evaluate(experiment):
         "against": {arm: over for arm, over in gains.items() if arm not in BASELINES},
         "baselines": {name: results[name] for name in BASELINES},
         "reference": {"name": REFERENCE, **results[REFERENCE]},
-        "ladder": rungs, "nearness": how_near(experiment, tests),
+        "ladder": rungs, "nearness": {
+            "same_subject_and_emotion": how_near(experiment, tests),
+            "nearest_neighbour": results["1-NN"]["accuracy"]["mean"]},
         "novelty": {method: how_new(train, file)
                     for method, file in synthetic_of(experiment, 0).items()}, "paper": PAPER}
 
@@ -218,15 +220,11 @@ def subjects_in(experiment, run):
 
 
 def how_near(experiment, tests):
-    """`nearness` of the test faces, the mean over runs."""
-    runs = experiment.runs[:1] if experiment.one_split else experiment.runs
-    values = []
-    for run in runs:
-        train, test = faces_of(utils.load_arrays(experiment.file(run, "train"))), tests[run]
-        values.append(nearness(train.images, train.subjects, train.emotions,
-                               test.images, test.subjects, test.emotions))
-    return {key: None if None in (several := [value[key] for value in values])
-            else float(np.mean(several)) for key in values[0]}
+    """Percent of the test faces, of those whose subject is known, that have a training face of the
+    same subject and emotion: the mean over runs, or None."""
+    shares = [share_shown(faces_of(utils.load_arrays(experiment.file(run, "train"))), tests[run])
+              for run in experiment.runs]
+    return None if None in shares else 100 * float(np.mean(shares))
 
 
 def how_new(train, file):
@@ -310,8 +308,8 @@ def opening(metrics):
     helps = {name: values["gain"] for name, values in results.items()
              if values["gain"] and values["gain"]["ci95"] and values["gain"]["ci95"][0] > 0}
     best = sorted(helps, key=lambda name: -helps[name]["mean"])
-    if metrics["units"] < 2:
-        return ["One run has no interval and proves nothing."]
+    if results["none"]["accuracy"]["ci95"] is None:
+        return ["One run, fold or test subject alone has no interval and proves nothing."]
     lines = ["Over no augmentation, intervals above 0: " + (", ".join(
         f"{name} {points(helps[name])}" for name in best) or "none") + ". Each interval is the "
         "arm's own; the answers allow for the number of methods."]
@@ -355,8 +353,8 @@ def report(experiment, metrics):
     for line in opening(metrics):
         text += [line, ""]
     if metrics["ladder"]:
-        text += [f"![{FIGURES['ladder']}](ladder.png)", ""]
-    text += [near_in_words(metrics["nearness"]), ""]
+        text += [f"![{FIGURES['ladder']}](ladder.png)", "", steps_in_words(metrics), ""]
+    text += [near_in_words(metrics), ""]
     if published:
         text += [f"The paper reports {PAPER['gain']:+.2f} points on JAFFE, from one run: "
                  f"{paper_in_words()}.", ""]
@@ -367,7 +365,7 @@ def report(experiment, metrics):
         text += ["These are answers about new people: no person of a test face is in training.", ""]
     else:
         text += ["Not about new people: subjects of test faces may be among the training faces. "
-                 "`python train_cae.py --protocol loso` asks it.", ""]
+                 "The protocols `loso` and `kfold` of train_cae.py ask about new people.", ""]
     mean = "people, each of whom counts once, however many faces they have" \
         if units == "subjects" else units
     balanced = [arm for arm, values in metrics["arms"].items() if values["balanced"]]
@@ -381,8 +379,10 @@ def report(experiment, metrics):
         f"arm beats `none`, ties count half. Stuck: classifiers that give every face the same "
         f"emotion." + (f" Synthetic faces only balance the emotions (--balance) in "
                        f"{', '.join(balanced)}." if balanced else ""), "",
-        "## Without a network", "", "What one would try first, on the same pixels of the same real "
-        "training faces.", "", markdown_table(rows_of(metrics["baselines"])), ""]
+        "## Without a network", "", "What one would try first, on the same pixels of the real "
+        "training faces" + (", of which the networks keep a quarter to know when to stop"
+                            if published else "") + ".", "",
+        markdown_table(rows_of(metrics["baselines"])), ""]
     if metrics["novelty"]:
         text += ["## How new the synthetic faces are", "", novelty_table(metrics["novelty"]), "",
                  "Mean squared differences of pixels (white = 1), medians, in run 0. Nearest: from "
@@ -404,9 +404,20 @@ def report(experiment, metrics):
     return "\n".join(text)
 
 
-def near_in_words(near):
-    text = f"Of the test faces, {near['nearest_neighbour']:.0f} % show the emotion of their " \
-        f"nearest training face, by pixels (1-nearest-neighbour)"
+def steps_in_words(metrics):
+    """What else than its name each step of the ladder differs in."""
+    steps = ", ".join(f"{rung['arm']} {metrics['arms'][rung['arm']]['steps']:.0f}"
+                      for rung in metrics["ladder"])
+    return f"Optimiser steps on average: {steps}. Each arm stops by its own validation loss, so " \
+        f"its steps are a part of its step here; and synthetic faces are made from all training " \
+        f"faces, a quarter of which only validates `none`."
+
+
+def near_in_words(metrics):
+    near = metrics["nearness"]
+    text = f"By pixels, the nearest training face shows the right emotion for " \
+        f"{near['nearest_neighbour']:.0f} % of the test faces " \
+        f"(1-nearest-neighbour)"
     if near["same_subject_and_emotion"] is not None:
         text += f"; {near['same_subject_and_emotion']:.0f} % of those whose subject is known " \
             f"have a training face of the same subject with the same emotion"
@@ -443,12 +454,13 @@ def commands(experiment, arms):
     if results != utils.ROOT / "results":
         options["results"] = os.path.relpath(results)
     words = [f"--{key} {utils.shell_quoted(value)}" for key, value in options.items()]
-    methods = list(dict.fromkeys(read_arm(arm).method for arm in arms if read_arm(arm).method))
-    balanced = any(values["balanced"] for values in arms.values())
     lines = [f"python train_cae.py {' '.join(words)}"]
-    if methods:
-        lines.append(f"python augment.py {experiment.path} --methods {','.join(methods)}"
-                     + (" --balance" if balanced else ""))
+    for option, balanced in (("", False), (" --balance", True)):
+        methods = [read_arm(arm).method for arm, values in arms.items()
+                   if read_arm(arm).method and values["balanced"] == balanced]
+        if methods:
+            lines.append(f"python augment.py {experiment.path} --methods "
+                         f"{','.join(dict.fromkeys(methods))}{option}")
     return [*lines, f"python train_classifier.py {experiment.path} --arms {','.join(arms)}",
             f"python evaluate.py {experiment.path}"]
 
@@ -577,12 +589,15 @@ def draw_curve(several):
 
 
 # ----------------------------------------------------------------------------------- photographs
-def predict_photos(experiment, paths, arm):
-    """Print the mean probabilities of all of an arm's classifiers for photographs, framed and
-    registered as the experiment's faces are."""
-    crop = experiment.settings["crop"].replace("manifest", "square")
+def predict_photos(experiment, paths, arm, asked_for):
+    """Print the mean probabilities of all of an arm's classifiers for photographs, framed by the
+    crop that is asked for, or else as the experiment's faces are, and registered as they are."""
+    crop = (asked_for or experiment.settings["crop"]).replace("manifest", "square")
     photos, model = [load_photo(path, crop) for path in paths], build_lenet5(
         len(experiment.emotions))
+    if "," in crop and not asked_for:
+        utils.warn(f"of each photograph the networks see x,y,side {crop}, the experiment's box; "
+                   f"where the face lies elsewhere, give --crop")
     files = [[classifier_file(experiment, run, arm, repeat)
               for repeat in range(experiment.settings["repeats"])] for run in experiment.runs]
     utils.require([file for of_run in files for file in of_run],
@@ -619,10 +634,11 @@ def main():
             if options.arm is None else options.arm
         if arm not in arms:
             raise Problem(f"--arm {arm}: was not trained; there are {', '.join(arms)}")
-        predict_photos(experiment, options.predict, arm)
+        predict_photos(experiment, options.predict, arm, options.crop)
         return
-    if options.arm is not None:
-        raise Problem("--arm: goes with --predict; leave it out")
+    for name in ("arm", "crop"):
+        if getattr(options, name) is not None:
+            raise Problem(f"--{name}: goes with --predict; leave it out")
     several = {}
     for path in options.experiments or [None]:
         experiment = open_experiment(path)
@@ -705,8 +721,10 @@ def arguments():
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.WHICH)
     parser.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="print what the "
                         "classifiers of an arm say of photographs")
-    parser.add_argument("--arm", help="which arm's (default: the first method's that "
-                        "was trained)")
+    parser.add_argument("--arm", help="with --predict: the arm whose classifiers are asked "
+                        "(default: the first method that was trained)")
+    parser.add_argument("--crop", type=box, help="with --predict: X,Y,SIDE in pixels, square or "
+                        "none, the square that holds the face (default: the experiment's)")
     return parser.parse_args()
 
 

@@ -4,8 +4,8 @@
     python train_classifier.py [EXPERIMENT] --arms translate,linear  none and these
 
 An arm is none, a method of augment.py, or one of these with standard augmentation: geometric,
-translate+geometric and so on. longer-translate is none, trained for as many optimiser steps as
-translate took.
+translate+geometric and so on. longer-translate, longer-interpolate and so on are none, trained for
+as many optimiser steps as that method took.
 
 published: the paper's training. Up to 80 epochs in one fixed order, stopped once the loss has not
 fallen for 5 epochs on 25 % of the training set, which is drawn after augmentation, so it holds
@@ -457,7 +457,8 @@ def default_arms(experiment):
     """The arms for the synthetic faces that are there."""
     methods = list(synthetic_of(experiment, 0))
     if experiment.protocol == "published":
-        return [*(["longer-translate"] if "translate" in methods else []), *methods]
+        return [*(f"longer-{method}" for method in methods if not METHODS[method].control_of),
+                *methods]
     return ["geometric", *methods, *(f"{method}+geometric" for method in methods)]
 
 
@@ -612,9 +613,10 @@ def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
     parser.add_argument("--arms", type=arm_list, default=[], metavar="X,Y", help="which, separated "
-                        "by commas (default: one for each method that augment.py ran, and "
-                        "longer-translate in the protocol published, each also with geometric in "
-                        "the others); none is always trained, since every gain is a gain over it")
+                        "by commas (default: every method and control that augment.py ran; in the "
+                        "protocol published longer-translate and so on too, in the others "
+                        "geometric, and each method with +geometric); none is always trained, "
+                        "since every gain is a gain over it")
     parser.add_argument("--redo", type=arm_list, default=[], metavar="X,Y", help="train the "
                         "classifiers of these arms anew in all runs")
     parser.add_argument("--keras", action="store_true", help="leave the first classifier of each "

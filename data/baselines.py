@@ -143,29 +143,15 @@ BASELINES = {"1-NN": nearest_neighbour, "linear SVM": linear_svm, "PCA-LDA": pca
 
 
 # ------------------------------------------------------------------------- how near and how new
-def nearness(train_images, train_subjects, train_emotions,
-             test_images, test_subjects, test_emotions):
-    """How near the test faces are to the training faces.
+def share_shown(train, test):
+    """The share, 0 to 1, of test faces with a training face of the same subject and emotion.
 
-    Parameters
-    ----------
-    train_images, test_images : uint8 (n, 48, 48) and (m, 48, 48)
-    train_subjects, train_emotions, test_subjects, test_emotions : str (n,) and (m,)
-
-    Returns
-    -------
-    dict
-        same_subject_and_emotion : percent of the test faces of known subjects with a training
-        face of the same subject and emotion; None if no subject is known.
-        nearest_neighbour : percent of the test faces whose nearest training face, by pixels,
-        shows the same emotion.
+    train, test : `Faces`. Test faces of unknown subjects do not count; None if all are.
     """
-    training = set(zip(train_subjects.tolist(), train_emotions.tolist()))
-    shared = [(subject, emotion) in training for subject, emotion
-              in zip(test_subjects.tolist(), test_emotions.tolist()) if subject]
-    predicted = nearest_neighbour(train_images, train_emotions, test_images)
-    return {"same_subject_and_emotion": 100 * float(np.mean(shared)) if shared else None,
-            "nearest_neighbour": 100 * float(np.mean(predicted == test_emotions))}
+    known = set(zip(train.subjects.tolist(), train.emotions.tolist()))
+    shown = [(subject, emotion) in known for subject, emotion
+             in zip(test.subjects.tolist(), test.emotions.tolist()) if subject]
+    return float(np.mean(shown)) if shown else None
 
 
 def novelty(synthetic_images, synthetic_emotions, synthetic_subjects,

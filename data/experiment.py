@@ -11,6 +11,7 @@ import json
 import re
 import typing
 import unicodedata
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -81,7 +82,9 @@ def most_runs(settings, subjects):
 
 def pattern(text):
     try:
-        return re.compile(text).pattern
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read in another way
+            return re.compile(text).pattern
     except (re.error, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text} is not a regular expression: {error}") from None
 
@@ -110,7 +113,8 @@ SETTINGS = {
                        "(default: JAFFE's names, a folder or a label file)"),
     "labels": Setting(str, "emotions renamed or merged: angry=anger,1=surprise"),
     "test": Setting(str, "given: another data set, all of which tests; --subject, --emotion and "
-                    "--labels hold for both"),
+                    "--labels hold for both. It is framed by its own boxes or as JAFFE, else by "
+                    "--crop none or square"),
     "people": Setting(whole(0), "train on the faces of so many of the training subjects, drawn by "
                       "the seed (default: 0, all)"),
     "runs": Setting(whole(1, 1000), "default: 5 for published and given, 10 for holdout, a run per "
@@ -338,9 +342,9 @@ def create_or_resume(folder, data, results, given):
     data_set = load_faces(path, settings["crop"].replace("manifest", ""), *patterns,
                           alone=not settings["test"])
     if settings["test"]:
-        crop = settings["crop"] if settings["crop"] in ("square", "none") else ""  # or its own
-        data_set = with_test_set(data_set, load_faces(settings["test"], crop, *patterns,
-                                                      alone=False))
+        plain = "none" if settings["crop"] == "none" else "square"
+        data_set = with_test_set(data_set, load_faces(settings["test"], "", *patterns, alone=False,
+                                                      plain=plain))
         require_emotions(data_set.faces)
     utils.warn(*data_set.notes)
     if not experiment:

@@ -12,11 +12,12 @@ import numpy as np
 SAME_TEST_FACES = ("published", "given")  # runs differ in initialisation alone
 BY_SUBJECT = ("loso", "kfold")
 INTERVALS = {
-    "published": "variance over initialisations and over test faces, those of a subject together",
-    "given": "variance over initialisations and over test faces, those of a subject together",
-    "holdout": "Nadeau-Bengio corrected resampled t over splits",
-    "loso": "t over subjects",
-    "kfold": "the wider of t over subjects and t over folds"}
+    "published": "over initialisations and test faces, those of a subject as one cluster",
+    "given": "over initialisations and test faces, those of a subject as one cluster",
+    "holdout": "over splits, corrected for training faces that they share (Nadeau and Bengio)",
+    "loso": "over test subjects, for classifiers of these training subjects",
+    "kfold": "over test subjects or over folds, whichever is wider, for classifiers of these "
+             "training subjects"}
 UNITS = {"published": "runs", "given": "runs", "holdout": "splits",
          "loso": "subjects", "kfold": "subjects"}
 FEWEST_UNITS = 5  # with fewer, nothing is concluded
@@ -103,7 +104,9 @@ def uncertainty(values, subjects, protocol, test_to_train):
     published, given: `two_way_variance`. holdout: t over splits, the variance corrected for
     training sets that overlap (Nadeau and Bengio, Machine Learning 52, 2003). loso: t over
     subjects. kfold: the wider of t over subjects and t over folds, since the subjects of a fold
-    share a classifier (Cameron and Miller 2015).
+    share a classifier (Cameron and Miller 2015). Under both, most training subjects are the same
+    in all runs. What other training subjects would change cannot be told from one data set
+    (Bengio and Grandvalet, JMLR 5, 2004), so it is not in the interval.
 
     Parameters
     ----------
@@ -191,7 +194,7 @@ def gain(first, second, subjects, protocol, test_to_train=0.0):
         units : how many runs or subjects.
         won : percent of runs or subjects on which the first arm does better; ties count half.
         detectable : points. Were this the true gain, the interval would lie above 0 in 80 % of
-        such experiments.
+        such experiments. None where the standard error is 0 or None.
     """
     from scipy import stats
 
@@ -204,7 +207,7 @@ def gain(first, second, subjects, protocol, test_to_train=0.0):
     if error is not None:
         half = stats.t.ppf(1 - LEVEL, degrees) * error
         result["ci95"] = [float(np.clip(mean + side * half, -100, 100)) for side in (-1, 1)]
-        result["detectable"] = detectable(result, LEVEL)
+        result["detectable"] = detectable(result, LEVEL) if error else None
     return result
 
 
@@ -253,10 +256,10 @@ def verdict(gains, adjusted):
     -------
     str
         "Yes": all of the gains are above 0. "No": one is below 0 (Bonferroni over the gains).
-        "Too few runs to tell": fewer than five units. "Not shown": none of these.
+        "Too few to tell": fewer than five runs, or test subjects. "Not shown": none of these.
     """
     if min(gain["units"] for gain in gains) < FEWEST_UNITS:
-        return "Too few runs to tell"
+        return "Too few to tell"
     if adjusted <= LEVEL:
         return "Yes"
     below = [p_value({**gain, "mean": -gain["mean"]}) for gain in gains]
@@ -289,7 +292,7 @@ def verdicts(asked, before=None):
 
 
 BEATS = "Does {} beat no augmentation?"
-LONGER = "Is {} more than longer training?"
+LONGER = "Does {} do more than longer training?"
 NEEDS = "Does {} need its autoencoder?"
 BETTER = "Is {} better than standard augmentation?"
 ADDS = "Does {} add to standard augmentation?"
@@ -393,11 +396,15 @@ def answers(gains, controls, protocol):
 
 def explain(word, gains, before, methods):
     """What to add to "Not shown": the gain that would have been seen, or what stands against it."""
+    if word == "Too few to tell":
+        return f"; there are fewer than {FEWEST_UNITS} runs or test subjects"
     if word != "Not shown":
         return ""
+    if not all(gain["standard_error"] for gain in gains):
+        return "; where a gain is the same in every run or subject, chance cannot be measured"
     if max(map(p_value, gains)) > LEVEL:
         seen = max(detectable(gain, LEVEL / methods) for gain in gains)
-        return f"; a gain of {seen:.1f} points would have been seen (80 % power)"
+        return f"; a true gain of {seen:.1f} points would be seen in 80 % of such experiments"
     if max(map(p_value, [*gains, *before]), default=1) > LEVEL:
         return "; this alone is above 0, but a question before it is not answered by Yes"
     return f"; this alone is above 0, but not after Holm's correction for {methods} methods"

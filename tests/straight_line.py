@@ -79,18 +79,21 @@ encoder, decoder, cae = build_cae()
 cae.fit(train, train, validation_split=0.25, batch_size=4, epochs=args.cae_epochs, verbose=0)
 stage_done("cae")
 
-# interpolate: the decoded middle of every pair of one emotion.
+# interpolate: the decoded middle of every pair of one emotion. Its controls: the mean of their
+# pixels; real faces alone for as many optimiser steps.
 latents = encoder.predict(train, verbose=0)
-made, labels, parents = [], [], []
+made, blends, labels, parents = [], [], [], []
 for emotion in classes:
     members = np.flatnonzero(shown == emotion)
     for i, a in enumerate(members):
         for b in members[i + 1:]:
             z = 0.5 * latents[a] + 0.5 * latents[b]  # the paper's theta
             made.append(decoder.predict(z[np.newaxis], verbose=0)[0])
+            blends.append((train[a] + train[b]) / 2)
             labels.append(emotion)
             parents.append((a, b))
-arms = {"none": (train[:0], shown[:0]), "interpolate": (np.array(made), np.array(labels))}
+arms = {"none": (train[:0], shown[:0]), "interpolate": (np.array(made), np.array(labels)),
+        "blend": (np.array(blends), np.array(labels)), "longer-interpolate": (train[:0], shown[:0])}
 stage_done("interpolate")
 saved = {"train_faces": train, "train_names": np.array(names)[rows], "train_emotions": shown,
          "synthetic_faces": made, "synthetic_emotions": labels, "parents": parents,
@@ -141,8 +144,9 @@ for arm, (synthetic, labels) in arms.items():
         lenet.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
         how = {"validation_data": (images[held_out], targets[held_out]), "batch_size": 4,
                "shuffle": False, "verbose": 0}
-        if arm == "longer-translate":  # the last epoch is cut short
-            epochs, rest = divmod(steps["translate"][repeat], int(np.ceil(len(fitted) / 4)))
+        if arm.startswith("longer-"):  # the last epoch is cut short
+            taken = steps[arm.removeprefix("longer-")][repeat]
+            epochs, rest = divmod(taken, int(np.ceil(len(fitted) / 4)))
             if epochs:
                 lenet.fit(images[fitted], targets[fitted], epochs=epochs, **how)
             if rest:

@@ -297,7 +297,8 @@ DAMAGE = [  # file, its bytes or where it is cut or a function of it, a script, 
         arrays(w00=with_nan), arrays(w00=lambda x: x[..., :5]), arrays(w19=None), arrays(w09=None),
         arrays(w05=lambda x: x.astype("U9")), arrays(w03=np.zeros(()), w09=np.zeros(())))],
     ("cae.npz", arrays(w00=lambda x: x[..., :5]), "train_cae.py --scope pairs", "cae.* damaged"),
-    *[("synthetic-interpolate.npz", change, "train_classifier.py", f"polate.npz: {ANEW}|a face "
+    *[("synthetic-interpolate.npz", change, "train_classifier.py --arms interpolate",
+       f"polate.npz: {ANEW}|a face "
        "of emotion XX, which the experiment does not have") for change in (
         arrays(images=with_nan), arrays(images=lambda x: x[..., 0]),
         arrays(images=lambda x: np.uint8(x)), arrays(emotions=lambda x: x[1:]),

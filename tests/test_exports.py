@@ -142,8 +142,11 @@ def test_balance(tmp_path, capfd, script):
     assert "--methods translate,interpolate --balance" in report
     sizes = {arm: values["synthetic_faces"] for arm, values in metrics_of(folder)["arms"].items()}
     assert sizes == {"none": 0, "translate": 12, "interpolate": 5}
-    script("augment.py", folder, "--methods", "translate", "--png", tmp_path / "png",
-           says="run-00/translate: holds other faces")  # all of them now
+    export = ["augment.py", folder, "--methods", "translate", "--png", tmp_path / "png"]
+    before = contents(folder, ".npz")
+    script(*export)
+    assert contents(folder, ".npz") == before  # balanced as they are
+    script(*export, "--redo", "translate", says="run-00/translate: holds other faces")
 
 
 def test_balanced_emotions_are_not_balanced(loso, tmp_path, script):
@@ -206,6 +209,9 @@ def test_photographs(name, request, tiny, script, tmp_path):
             shares = shares_in(line.removeprefix(f"{photo}: "))
             assert shares == pytest.approx(by_hand(folder, photo, arm), abs=0.051)
             assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    for crop in ("none", "9,9,200"):
+        lines = script("evaluate.py", folder, "--predict", *photos, "--crop", crop).splitlines()
+        assert f"; crop {crop}" in lines[0] and len(lines) == 4
     if name == "published":  # it tests in every run
         face = predictions_of(folder)[0]["face"]
         rows = predictions_of(folder, arm="translate", face=face)
@@ -220,7 +226,8 @@ PHOTOS = [  # options, what the line says
     ("--predict whole.png nowhere.png broken.png", "nowhere.png: no such file"),
     ("--predict broken.png", "broken.png: cannot be read as an image .no image, or of a format"),
     ("--predict .", r"\.: no such file"),
-    ("--predict whole.png --arm blend", "--arm blend: was not trained; there are none, longer-tr"),
+    ("--predict whole.png --arm linear", "--arm linear: was not trained; there are none, longer-t"),
+    ("--crop 1,2,99", "--crop: goes with --predict; leave it out"),
     ("--predict whole.png --arm ''", "--arm : was not trained"),
     ("--arm none", "--arm: goes with --predict; leave it out")]
 

@@ -324,8 +324,8 @@ def test_methods_that_faces_do_not_allow(tmp_path):
                 "transforms": np.zeros((len(faces.names), 4)), "mean": np.zeros(0, np.float32)})
         return augment.possible_methods(experiment, asked, list(redo), augment.DEFAULT)
 
-    assert possible([ALL], []) == ["translate", "person-mean", "interpolate"]
-    assert possible([ALL, nobody], []) == ["interpolate"]
+    assert possible([ALL], []) == ["translate", "person-mean", "interpolate", "blend"]
+    assert possible([ALL, nobody], []) == ["interpolate", "blend"]
     assert possible([ALL], ["all"]) == [*METHODS]
     assert possible([nobody], ["all"]) == ["interpolate", "blend"]
     assert possible([ALL], ["blend", "linear"]) == ["interpolate", "blend", "translate", "linear"]
@@ -349,11 +349,11 @@ def test_names_of_arms():
 
 
 @pytest.mark.parametrize("protocol", DEFAULTS)
-@pytest.mark.parametrize("methods", [["translate", "blend"], ["blend"]])
+@pytest.mark.parametrize("methods", [["translate", "interpolate", "blend"], ["blend"]])
 def test_default_arms(protocol, methods, monkeypatch):
     monkeypatch.setattr(train_classifier, "synthetic_of",
                         lambda experiment, run: dict.fromkeys(methods))
-    longer = ["longer-translate"] if "translate" in methods else []
+    longer = [f"longer-{method}" for method in methods if method != "blend"]
     expected = [*longer, *methods] if protocol == "published" else [
         "geometric", *methods, *(f"{method}+geometric" for method in methods)]
     assert default_arms(SimpleNamespace(protocol=protocol)) == expected

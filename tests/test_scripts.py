@@ -35,7 +35,8 @@ from conftest import (
 )
 from test_faces import write_fer2013
 
-ARMS = ["none", "longer-translate", "translate", "person-mean", "interpolate"]  # by default
+ARMS = ["none", "longer-translate", "translate", "person-mean", "longer-interpolate", "interpolate",
+        "blend"]  # by default
 PNG = b"\x89PNG"
 
 
@@ -51,12 +52,14 @@ def test_published_ends_with_a_report(published, script, no_figures):
     assert [metrics[key] for key in ("runs", "repeats", "units", "test_faces")] == [2, 2, 2, 8]
     assert list(metrics["arms"]) == ARMS
     assert {arm: list(others) for arm, others in metrics["against"].items()} == {
-        "longer-translate": ["none"], "person-mean": ["none"], "interpolate": ["none"],
-        "translate": ["none", "longer-translate", "person-mean"]}
+        "longer-translate": ["none"], "person-mean": ["none"],
+        "translate": ["none", "longer-translate", "person-mean"],
+        "longer-interpolate": ["none"], "blend": ["none"],
+        "interpolate": ["none", "longer-interpolate", "blend"]}
     assert [rung["arm"] for rung in metrics["ladder"]] == [
         "none", "longer-translate", "person-mean", "translate"]
     rows = predictions_of(published)
-    assert len(rows) == 2 * 2 * 5 * 8
+    assert len(rows) == 2 * 2 * 7 * 8
     assert abs(sum(float(rows[0][f"p_{label}"]) for label in ("AN", "HA", "SU")) - 1) < 1e-3
     for arm, values in metrics["arms"].items():
         right = [[row["emotion"] == row["predicted"] for row in predictions_of(
@@ -82,6 +85,7 @@ def test_longer_training_takes_exactly_the_steps(published):
     steps = {arm: [utils.load_arrays(published / f"run-{run:02d}" / f"classifier-{arm}-{k}.npz")
                    ["history"][-1, 0] for run in range(2) for k in range(2)] for arm in ARMS}
     assert steps["longer-translate"] == steps["translate"] and steps["none"] < steps["translate"]
+    assert steps["longer-interpolate"] == steps["interpolate"]
     assert [metrics_of(published)["arms"][arm]["steps"] for arm in ARMS] == [
         np.mean(steps[arm]) for arm in ARMS]
 
@@ -181,7 +185,8 @@ def test_what_follows_from_a_changed_file_is_made_again(copied, made_anew):
     with changing(copied / "run-00" / "cae.npz") as arrays:
         arrays["w00"] += 0.01
     assert made_anew(*THREE) == matching(
-        copied, "run-00/(cae-|synthetic-|classifier-(longer-|translate|person-mean|interpolate))")
+        copied, "run-00/(cae-|synthetic-|"
+        "classifier-(longer-|translate|person-mean|interpolate|blend))")
 
 
 def test_with_another_own_method_only_its_arm_is_made_again(copied, made_anew, monkeypatch):
@@ -277,6 +282,8 @@ def test_a_planted_leak_is_refused(copied, script):
     script("train_classifier.py", copied, says="synthetic-interpolate.npz: made from .*, which is "
            "no training face of this run")
     for repeat in range(2):  # a classifier that claims to be made from it
+        for arm in ("blend", "longer-interpolate"):  # which would be outdated
+            (copied / "run-00" / f"classifier-{arm}-{repeat}.npz").unlink()
         with changing(copied / "run-00" / f"classifier-interpolate-{repeat}.npz") as arrays:
             made_from = json.loads(str(arrays["made_from"]))
             made_from["inputs"][file.name] = utils.file_digest(file)
@@ -298,7 +305,7 @@ def test_every_arm_takes_the_same_steps(loso):
     geometric = ["geometric", *(f"{method}+geometric" for method in augment.METHODS)]
     assert {*metrics["arms"]} == {"none", *augment.METHODS, *geometric}
     assert [metrics[key] for key in ("units", "runs", "test_faces", "interval", "ladder")] == [
-        2, 2, 18, "t over subjects", []]
+        2, 2, 18, "over test subjects, for classifiers of these training subjects", []]
     files = list(loso.glob("run-*/classifier-*.npz"))
     assert {tuple(utils.load_arrays(file)["history"][:, 0]) for file in files} == {(100, 200)}
     assert len(files) == 2 * 16
@@ -374,12 +381,16 @@ def test_people(tiny, tmp_path, script, monkeypatch):
     assert drawn[-2:] == ["gains.png", "curve.png"]
 
 
-def test_another_data_set_tests(tiny, tmp_path):
+def test_another_data_set_tests(tiny, tmp_path, script):
     """--test: subjects of the same names are others; emotions that nobody trained on are left."""
     other = draw_tiny(tmp_path / "other", subjects="AE", takes=2, seed=6)
     (other / "EE.AN1.png").rename(other / "EE.FE1.png")
     (other / "EE.AN2.png").rename(other / "EE.FE2.png")
-    folder = sequence(tiny, tmp_path / "results", *TINY, "--protocol", "given", "--test", other,
+    table = other.with_suffix(".csv")  # with boxes of its own, which a resumed experiment has too
+    table.write_text("\n".join(["file,emotion,subject,x,y,side", *(
+        f"other/{file.name},{file.name[3:5]},{file.name[:2]},50,65,161"
+        for file in other.iterdir())]))
+    folder = sequence(tiny, tmp_path / "results", *TINY, "--protocol", "given", "--test", table,
                       "--steps", 100, "--runs", 1, "--repeats", 1, "--scope", "all",
                       methods=("--methods", "interpolate"), arms=("--arms", "interpolate"))
     metrics = metrics_of(folder)
@@ -389,6 +400,7 @@ def test_another_data_set_tests(tiny, tmp_path):
     train, test = (utils.load_arrays(folder / "run-00" / f"{kind}.npz")
                    for kind in ("train", "test"))
     assert len(train["names"]) == 36 and not {*train["names"]} & {*test["names"]}
+    script("train_cae.py", folder, "--scope", "all")
 
 
 # ----------------------------------------------------------------------------------- other faces

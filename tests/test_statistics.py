@@ -4,6 +4,7 @@ import json
 
 import evaluate
 from data import baselines, statistics
+from data.faces import Faces
 
 import measured
 import numpy as np
@@ -101,7 +102,7 @@ def made_up(mean, error=1.0, units=10):
     ("Yes", [made_up(3)]), ("Not shown", [made_up(1)]), ("No", [made_up(-3)]),
     ("Not shown", [made_up(3), made_up(1)]), ("No", [made_up(5), made_up(-3)]),
     ("Not shown", [made_up(-2.4), made_up(0)]),  # below 0 alone, not as the worst of two
-    ("Too few runs to tell", [made_up(3, units=4)]), ("Yes", [made_up(3, error=0.0)]),
+    ("Too few to tell", [made_up(3, units=4)]), ("Yes", [made_up(3, error=0.0)]),
     ("Not shown", [made_up(0, error=0.0)])])
 def test_verdicts(said, gains):
     assert statistics.verdicts({"translate": gains}) == {"translate": said}
@@ -127,18 +128,22 @@ def test_answers():
     for said in (
             "Does `translate` beat no augmentation?** Yes: +9.0 (+6.7 to +11.3) points over none.",
             "`geometric` beat no augmentation?** Not shown: +0.5 (-1.8 to +2.8) points over none; "
-            "a gain of 3.8 points would have been seen (80 % power).",  # t(1 - 0.025 / 3) + t(0.8)
-            "**Is `translate` more than longer training?** Yes",
+            "a true gain of 3.8 points would be seen in 80 %",  # t(1 - 0.025 / 3) + t(0.8)
+            "**Does `translate` do more than longer training?** Yes",
             "**Does `translate` need its autoencoder?** No: -4.0 (-6.3 to -1.7) points over pers",
             "**Is `translate` better than standard augmentation?** Not shown: +8.0 (+5.7 to +10.3) "
             "points over geometric; this alone is above 0, but a question before it is not",
             "Does `translate` add to standard augmentation?** Yes: +3.0 (+0.7 to +5.3) points over "
             "geometric, +9.0 (+6.7 to +11.3) points over none.",
-            "Is `interpolate` more than longer training?** Not asked: no arm longer-interpolate",
+            "Does `interpolate` do more than longer training?** Not asked: no arm longer-interpola",
             "(exploratory, 1 looked at): pixel-transfer +8.0"):
         assert any(said in line for line in lines), said
     lines = statistics.answers(gains, CONTROLS, "loso")
     assert not any("longer training" in line for line in lines)
+    for mean in (0, 5):  # five splits on which the arm gains the same
+        same, = statistics.answers({"mine": {"none": made_up(mean, error=0.0, units=5)}},
+                                   {"mine": ()}, "holdout")
+        assert "Not shown" in same and same.endswith("chance cannot be measured.")
     own = statistics.answers({"mine": {"none": made_up(3)}}, {"mine": ()}, "loso")
     assert len(own) == 1 and "`mine` beat no augmentation?** Yes: +3.0" in own[0]
     pairs = statistics.comparisons(["none", *gains], CONTROLS, "published")
@@ -265,10 +270,12 @@ def test_nearness_and_novelty_by_hand():
         np.array(["AN", "AN", "DI", "AN"])
     test = np.uint8(255 * flat(0.1, 0.9, 0.9)), np.array(["A", "B", ""]), \
         np.array(["AN", "DI", "AN"])
-    assert baselines.nearness(*train, *test) == {
-        "same_subject_and_emotion": 50, "nearest_neighbour": pytest.approx(200 / 3)}
-    assert baselines.nearness(*train, test[0], np.array([""] * 3), test[2])[
-        "same_subject_and_emotion"] is None
+    assert baselines.nearest_neighbour(train[0], train[2], test[0]).tolist() == ["AN"] * 3
+    one_side, other = (Faces(np.arange(len(images)), subjects, emotions, images)
+                       for images, subjects, emotions in (train, test))
+    assert baselines.share_shown(one_side, other) == 0.5  # B shows DI nowhere
+    nobody = other._replace(subjects=np.array([""] * 3))
+    assert baselines.share_shown(one_side, nobody) is None
     images, subjects, emotions = train
     # 0.3 to A's angry 0.2: 0.01. Nobody's angry 0.9 to B's 1: 0.01. B shows no DI: left out.
     found = baselines.novelty(flat(0.3, 0.9, 0.5), np.array(["AN", "AN", "DI"]),
@@ -334,5 +341,6 @@ def test_every_number_of_the_readmes_table_is_in_the_files():
         for arm in ("translate", "interpolate"):
             before, after = (share * arms[name]["accuracy"]["mean"] for name in ("none", arm))
             low, high = (arms[arm].get("gain") or arms[arm]["gain_points"])["ci95"]
-            assert (f" {before:.1f} % | {after:.1f} % | {after - before:+.1f} "
-                    f"({low:+.1f} to {high:+.1f}) |") in table
+            row, = [line for line in table.splitlines()
+                    if f"(`{protocol}`) | {before:.1f} %" in line]
+            assert f" {after:.1f} %, {after - before:+.1f} ({low:+.1f} to {high:+.1f}) |" in row
