@@ -1,15 +1,15 @@
 # make reproduce      the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
 # make test           the tests
 # make lint           ruff over everything
-# make study          every arm under three protocols, and a report that sets them side by side
+# make study          every method under three protocols, and a report that sets them side by side
 # make curve          accuracy against the number of subjects in training: PEOPLE="2 4 8"
 # make figures        the figures of EXPERIMENT=FOLDER as PDF too, of METHODS and ARMS if given
 # make bench          make reproduce against a straight-line implementation of it (hours)
 # make lock           requirements.lock anew, from what requirements.txt brings today
 # make clean-results  remove experiments, after it has listed them; with YES=1 without asking
-# For all: PYTHON=python3.12. For study and curve: DATA=PATH RUNS=N RESULTS=DIR PROTOCOLS="loso"
-# METHODS=all and OPTIONS="--crop square" for whatever else train_cae.py takes; other faces or
-# options want another RESULTS.
+# PYTHON=python3.12 where there is no .venv yet. For study and curve: DATA=PATH RUNS=N RESULTS=DIR
+# PROTOCOLS="loso" (study) PROTOCOL=kfold (curve) METHODS=all and OPTIONS="--crop square" for
+# whatever else train_cae.py takes; other faces or options want another RESULTS.
 
 PYTHON ?= python3
 PROTOCOLS ?= published holdout loso
@@ -18,11 +18,17 @@ PEOPLE ?= 2 4 8
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 NEW := $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--runs $(RUNS)) $(OPTIONS)
+# The stages after the first, of the one experiment in $$folder.
+REST = set -- "$$folder"/*/ && { [ $$\# = 1 ] || { echo "$$folder: holds several experiments; \
+  give RESULTS another folder" >&2; exit 2; }; } && \
+  $(PY) augment.py "$$1" --methods $(METHODS) && $(PY) train_classifier.py "$$1"
 SHELL := /bin/bash
 
 .PHONY: reproduce test lint study curve figures bench lock clean-results
 
 reproduce: .venv/installed
+	$(if $(filter command,$(foreach v,DATA RUNS OPTIONS,$(origin $(v)))),$(error \
+	  make reproduce takes no options; make study does))
 	$(PY) train_cae.py
 	$(PY) augment.py
 	$(PY) train_classifier.py
@@ -38,10 +44,11 @@ study: RESULTS ?= results/study
 study: METHODS ?= all
 study: .venv/installed
 	@for protocol in $(PROTOCOLS); do \
-	  folder="$(RESULTS)/$$protocol" && echo "== $$protocol" && \
-	  $(PY) train_cae.py --results "$$folder" --protocol $$protocol $(NEW) && \
-	  $(PY) augment.py "$$folder"/*/ --methods $(METHODS) && \
-	  $(PY) train_classifier.py "$$folder"/*/ || exit; \
+	  echo "== $$protocol" && \
+	  $(PY) train_cae.py --results "$(RESULTS)/$$protocol" --protocol $$protocol $(NEW) || exit; \
+	done
+	@for protocol in $(PROTOCOLS); do \
+	  folder="$(RESULTS)/$$protocol" && echo "== $$protocol" && $(REST) || exit; \
 	done
 	@$(PY) evaluate.py $(foreach p,$(PROTOCOLS),"$(RESULTS)"/$(p)/*/)
 
@@ -51,10 +58,9 @@ curve: .venv/installed
 	@for people in $(PEOPLE); do \
 	  folder="$(RESULTS)/people-$$people" && echo "== $$people subjects in training" && \
 	  $(PY) train_cae.py --results "$$folder" --protocol $(PROTOCOL) --people $$people $(NEW) && \
-	  $(PY) augment.py "$$folder"/*/ --methods $(METHODS) && \
-	  $(PY) train_classifier.py "$$folder"/*/ || exit; \
+	  $(REST) || exit; \
 	done
-	@$(PY) evaluate.py $(foreach p,$(PEOPLE),"$(RESULTS)"/people-$(p)/*/)
+	@$(PY) evaluate.py "$(RESULTS)"/people-*/*/
 
 figures: .venv/installed
 	$(PY) train_cae.py $(EXPERIMENT) --pdf

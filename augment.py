@@ -51,9 +51,9 @@ class Synthetic(NamedTuple):
 class Tools(NamedTuple):
     """What a method may use beside the training faces."""
 
-    encode: Callable  # images to latents, by the run's CAE
-    decode: Callable  # latents to images
-    translate: Callable  # (source, target, images) to images, by the CAE of the pair
+    encode: Callable  # images to latents, by the run's CAE, where the method needs "cae"
+    decode: Callable  # latents to images, likewise
+    translate: Callable  # (source, target, images) to images, where it needs "pairs"
     theta: float
     most: int  # faces that a method may make
     seed: list
@@ -80,16 +80,16 @@ def same_emotion_pairs(emotions, most, rng):
     counts = [len(rows) * (len(rows) - 1) // 2 for rows in groups]
     pairs = [np.empty((0, 2), int)]
     for rows, count in zip(groups, counts):
-        share = count
+        wanted = count
         if sum(counts) > most:
-            share = min(count, most * len(rows) // len(emotions))
-        if count <= max(2 * share, 100_000):  # listed, else there may be millions
+            wanted = min(count, most * len(rows) // len(emotions))
+        if count <= max(2 * wanted, 100_000):  # listed, else there may be millions
             pairs_of_emotion = np.stack(np.triu_indices(len(rows), 1), axis=1)
-            if share < count:
-                pairs_of_emotion = pairs_of_emotion[np.sort(rng.choice(count, share, False))]
+            if wanted < count:
+                pairs_of_emotion = pairs_of_emotion[np.sort(rng.choice(count, wanted, False))]
         else:
             drawn = set()
-            while len(drawn) < share:
+            while len(drawn) < wanted:
                 drawn.add(tuple(sorted(rng.choice(len(rows), 2, replace=False).tolist())))
             pairs_of_emotion = np.array(sorted(drawn))
         pairs.append(rows[pairs_of_emotion])
@@ -127,6 +127,7 @@ def transfer(faces, tools):
     Subjects i != j and emotions A != B are drawn at random, as many of each A as `interpolate` has.
     """
     rng = np.random.default_rng(tools.seed)
+    # The pairs that `interpolate` draws, and so as many of each emotion.
     pairs = same_emotion_pairs(faces.emotions, tools.most, np.random.default_rng(tools.seed))
     rows_of, donors = rows_by_subject(faces), {}
     for row, (i, a) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
@@ -284,10 +285,11 @@ def make_synthetic(train, *caes, method, latent, theta, most, seed, balance):
     encode = decode = translate_by = None
     if caes:
         model = build_cae(latent)
-        model.set_weights(cae_weights(caes[0], model))
-        encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
         of_pair = {(str(cae["source"]), str(cae["target"])): cae_weights(cae, model)
                    for cae in caes if "source" in cae}
+        if not of_pair:
+            model.set_weights(cae_weights(caes[0], model))
+            encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
 
         def translate_by(source, target, images):
             model.set_weights(of_pair[source, target])
@@ -332,7 +334,10 @@ def warn_of_unfilled(experiment, method):
 
 
 def make_control(train, synthetic, *, method):
-    """The same of a control; synthetic: the arrays of its method's faces."""
+    """The arrays of a control's faces, and the names of the training faces.
+
+    train: the arrays of train.npz; synthetic: those of its method's faces.
+    """
     faces = network_faces(train)
     control = METHODS[method].make(faces, Synthetic(*(synthetic[name]
                                                       for name in Synthetic._fields)))
@@ -363,7 +368,8 @@ def main():
                             "theta": experiment.settings["theta"],
                             "most": experiment.settings["max_synthetic"],
                             "seed": [experiment.settings["seed"], run],
-                            "balance": options.balance or was_balanced(file, method, options)}
+                            "balance": options.balance or was_balanced(experiment, method,
+                                                                       options)}
                 methods.append(Job(file, make_synthetic, [train, *caes[row.needs]], settings))
     redo = options.redo if "all" not in options.redo else METHODS
     for jobs, label in ((methods, "making synthetic faces"), (controls, "making their controls")):
@@ -378,8 +384,9 @@ def main():
     print(f"next: python train_classifier.py {experiment.path}")
 
 
-def was_balanced(file, method, options):
-    """Whether there are balanced faces of a method, which are kept so until they are made anew."""
+def was_balanced(experiment, method, options):
+    """Whether run 0 has balanced faces of a method: all runs have, until --redo."""
+    file = experiment.file(0, "synthetic", method)
     return file.exists() and not {method, "all"} & {*options.redo} \
         and utils.read_made_from(file)["settings"].get("balance", False)
 
@@ -391,7 +398,8 @@ def possible_methods(experiment, asked, redo, default):
     Raises `Problem` for another one if it was asked for by its name; else it is left out.
     """
     by_name = [method for method in asked + redo if method != "all"]
-    everything = METHODS if "all" in asked + redo else []
+    everything = METHODS if "all" in asked else \
+        synthetic_of(experiment, 0) if "all" in redo else []
     obstacles = {}
     for run in experiment.runs:
         faces = faces_of(utils.load_arrays(experiment.file(run, "train")))
@@ -503,7 +511,7 @@ def method_list(text):
 
 def arguments():
     parser = utils.parser(__doc__)
-    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.EXPERIMENT_HELP)
     parser.add_argument("--methods", type=method_list, default=[],
                         metavar="X,Y", help="which, separated by commas, or all that the faces "
                         f"allow (default: {','.join(DEFAULT)} in the protocol published, "

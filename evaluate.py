@@ -41,6 +41,7 @@ from utils import Problem
 
 import numpy as np
 
+# Test faces right without and with augmentation, of how many; points.
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain": 100 * 9 / 43}
 REFERENCE = "linear SVM"  # in metrics.json a second time, for programs that know it as that
 CONTROLS = {method: tuple(name for name, row in METHODS.items() if row.control_of == method)
@@ -243,7 +244,7 @@ def how_new(train, file):
 
 
 # ------------------------------------------------------------------------------ words and tables
-def rows_of(results):
+def table_rows(results):
     """The table of arms or baselines as texts."""
     rows = []
     for name, values in results.items():
@@ -279,7 +280,7 @@ def latex_text(text):
 
 
 def latex_table(metrics):
-    rows = rows_of(metrics["arms"])
+    rows = table_rows(metrics["arms"])
     keys = ("arm", "steps", "accuracy %", "macro F1 %", "gain over none, points")
     lines = [" & ".join(map(latex_text, cells)) + r" \\"
              for cells in (keys, *([row[key] for key in keys] for row in rows))]
@@ -372,7 +373,7 @@ def report(experiment, metrics):
     text += [
         "## Arms", "", f"{markdown_text(experiment)}; {metrics['test_faces']} test faces in "
         f"all; crop {markdown_text(experiment.settings['crop'])}.", "",
-        markdown_table(rows_of(metrics["arms"])), "",
+        markdown_table(table_rows(metrics["arms"])), "",
         f"Accuracy and macro F1: mean over {mean}; macro F1 over the runs. There are "
         f"{runs_in_words(metrics)}. In brackets: 95 % intervals, {metrics['interval']}. Synthetic "
         f"faces: of run 0. Steps: optimiser steps, the mean. Won: percent of {units} in which the "
@@ -382,7 +383,7 @@ def report(experiment, metrics):
         "## Without a network", "", "What one would try first, on the same pixels of the real "
         "training faces" + (", of which the networks keep a quarter to know when to stop"
                             if published else "") + ".", "",
-        markdown_table(rows_of(metrics["baselines"])), ""]
+        markdown_table(table_rows(metrics["baselines"])), ""]
     if metrics["novelty"]:
         text += ["## How new the synthetic faces are", "", novelty_table(metrics["novelty"]), "",
                  "Mean squared differences of pixels (white = 1), medians, in run 0. Nearest: from "
@@ -654,18 +655,20 @@ def main():
         utils.write_text(folder / "report.md", report(experiment, metrics))
         utils.write_text(folder / "table.tex", latex_table(metrics))
         utils.write_text(folder / "metrics.json", utils.as_json(metrics))
-        name = experiment.folder.name
+        name = experiment.folder.resolve().name
         several[name if name not in several else str(experiment.folder)] = metrics
         print_results(metrics, folder)
     if len(several) > 1:
-        common = os.path.commonpath([Path(path).resolve().parent for path in options.experiments])
-        side_by_side(several, Path(common) / "side-by-side", options)
+        folders = [Path(path).resolve().parent for path in options.experiments]
+        common = Path(os.path.commonpath(folders))
+        place = folders[0] if common == Path(common.anchor) else common
+        side_by_side(several, place / "side-by-side", options)
 
 
 def print_results(metrics, folder):
     print(f"\n{utils.printable(source(metrics))}: {runs_in_words(metrics)}")
     for results in (metrics["arms"], metrics["baselines"]):
-        rows = rows_of(results)
+        rows = table_rows(results)
         widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
         print()
         for row in ({key: key for key in widths}, *rows):
@@ -698,7 +701,7 @@ def side_by_side(several, folder, options):
         text += ["> **Drawn stand-in faces: they say nothing about JAFFE.**", ""]
     columns = {name: markdown_text(name) for name in several}
     for name, metrics in several.items():
-        for row in rows_of(metrics["arms"]) + rows_of(metrics["baselines"]):
+        for row in table_rows(metrics["arms"]) + table_rows(metrics["baselines"]):
             cells = rows.setdefault(row["arm"], {"arm": row["arm"], **dict.fromkeys(
                 columns.values(), "")})
             over = row["gain over none, points"]
@@ -718,7 +721,7 @@ def side_by_side(several, folder, options):
 
 def arguments():
     parser = utils.parser(__doc__, workers=False)
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.WHICH)
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=utils.EXPERIMENT_HELP)
     parser.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="print what the "
                         "classifiers of an arm say of photographs")
     parser.add_argument("--arm", help="with --predict: the arm whose classifiers are asked "

@@ -11,7 +11,7 @@ It trains on the training faces: run-NN/cae.npz, the paper's CAE over all of the
 and so on, one for each ordered pair of emotions that a subject showed, which turns a face of one
 into the other. The options that decide the outcome are given here and kept in experiment.json.
 
-JAFFE, five runs: five to fifteen minutes on two cores. At the end it prints the next command.
+JAFFE, five runs: about five minutes on two cores. At the end it prints the next command.
 """
 
 import functools
@@ -93,14 +93,14 @@ def train_cae(train, *, latent, epochs, batch, validation_share, seed):
     images = as_input(train["images"])
     first = int(len(images) * (1 - validation_share))  # of the validation faces
     faces, validation = images[:first], images[first:]
-    model = trainable_cae(latent).model
-    start = utils.initial_weights(model, seed)
+    network = trainable_cae(latent)
+    network.model.set_weights(utils.initial_weights(network.model, seed))
     losses, validation_losses = [], []
-    for loss in fit(latent, start, faces, faces, epochs=epochs, batch=batch, seed=seed):
+    for loss in fit(network, faces, faces, epochs=epochs, batch=batch, seed=seed):
         losses.append(loss)
         if len(validation):
-            validation_losses.append(reconstruction_error(model, validation))
-    return {**utils.named_weights(model.get_weights()), "loss": np.float32(losses),
+            validation_losses.append(reconstruction_error(network.model, validation))
+    return {**utils.named_weights(network.model.get_weights()), "loss": np.float32(losses),
             "validation_loss": np.float32(validation_losses)}
 
 
@@ -133,13 +133,13 @@ def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs,
     rows = same_subject_pairs(train["emotions"], train["subjects"], source, target)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most_pairs)).astype(int)]
     images = as_input(train["images"])
-    model = trainable_cae(latent).model
-    start = cae_weights(cae, model)
-    for _ in fit(latent, start, images[rows[:, 0]], images[rows[:, 1]], epochs=epochs, batch=batch,
+    network = trainable_cae(latent)
+    network.model.set_weights(cae_weights(cae, network.model))
+    for _ in fit(network, images[rows[:, 0]], images[rows[:, 1]], epochs=epochs, batch=batch,
                  seed=seed):
         pass
-    weights = utils.named_weights(weight.astype(np.float16) for weight in model.get_weights())
-    return {**weights, "source": np.array(source), "target": np.array(target)}
+    weights = [weight.astype(np.float16) for weight in network.model.get_weights()]
+    return {**utils.named_weights(weights), "source": np.array(source), "target": np.array(target)}
 
 
 def same_subject_pairs(emotions, subjects, source, target):
@@ -162,23 +162,21 @@ def cae_weights(cae, model):
     return weights
 
 
-def fit(latent, start, x, y, *, epochs, batch, seed):
-    """Train the CAE to turn x into y, from the weights `start`, in another order each epoch; yields
-    the mean loss of each. Then the weights are those of `trainable_cae(latent).model`.
+def fit(network, x, y, *, epochs, batch, seed):
+    """Train a `TrainableCAE` from the weights it has to turn x into y, in another order each epoch;
+    yields the mean loss of each.
 
     x, y: float32 (n, 48, 48, 1). Keras' own `fit` took 1.2 to 1.35 times the processor time of this
     loop, `train_on_batch` 1.15 times; and once TensorFlow's generator is seeded, `fit` shuffles all
     epochs alike.
     """
     tf = utils.tensorflow()
-    cae = trainable_cae(latent)
-    cae.model.set_weights(start)
-    for variable, value in zip(cae.adam.variables, cae.fresh):
+    for variable, value in zip(network.adam.variables, network.fresh):
         variable.assign(value)
     x, y, batch = tf.constant(x), tf.constant(y), tf.constant(batch)
     for epoch in range(epochs):
         order = np.random.default_rng([*seed, epoch]).permutation(len(x))
-        yield float(cae.take_epoch(x, y, order.astype(np.int32), batch))
+        yield float(network.take_epoch(x, y, order.astype(np.int32), batch))
 
 
 class TrainableCAE(NamedTuple):
@@ -245,18 +243,16 @@ def emotion_pairs(faces):
 
 # ------------------------------------------------------------------------------------- the splits
 def write_splits(experiment, data_set, options):
-    """run-NN/train.npz and test.npz of every run that lacks one of them.
+    """Write run-NN/train.npz and test.npz of each run where one is missing or of other settings.
 
     Where the protocol registers faces, each is moved onto the mean of the run's training faces,
     which no test face and no label has a part in.
     """
-    files, rows_of = {}, {}
+    rows_of = {}
     for run in experiment.runs:
-        made_from = {"settings": split_settings(experiment, run), "inputs": {}}
-        pair = [experiment.file(run, kind) for kind in ("train", "test")]
+        files = [experiment.file(run, kind) for kind in ("train", "test")]
         if not all(utils.up_to_date(file) and utils.read_made_from(file)["settings"] ==
-                   made_from["settings"] for file in pair):
-            files[run] = {file: {"file": utils.place_of(file), **made_from} for file in pair}
+                   split_settings(experiment, run) for file in files):
             rows_of[run] = make_split(data_set.faces, data_set.splits, experiment.settings, run)
     distinct = list(rows_of)[:1] if experiment.one_split else list(rows_of)
     no_registration = np.zeros(0, np.float32), np.zeros((len(data_set.splits), 4))
@@ -271,11 +267,12 @@ def write_splits(experiment, data_set, options):
             for face in np.flatnonzero(transforms.any(1)):
                 images[face] = warp(data_set.wide_crops[face], transforms[face])
             faces = data_set.faces._replace(images=images)
-        train_file, test_file = files[run]
-        arrays = {**faces.take(train)._asdict(), "transforms": transforms[train], "mean": mean}
-        utils.save_arrays(train_file, files[run][train_file], arrays)
-        arrays = {**faces.take(test)._asdict(), "transforms": transforms[test]}
-        utils.save_arrays(test_file, files[run][test_file], arrays)
+        for kind, rows, more in (("train", train, {"mean": mean}), ("test", test, {})):
+            file = experiment.file(run, kind)
+            made_from = {"file": utils.place_of(file), "inputs": {},
+                         "settings": split_settings(experiment, run)}
+            utils.save_arrays(file, made_from, {
+                **faces.take(rows)._asdict(), "transforms": transforms[rows], **more})
 
 
 def register_runs(wide_crops, rows_of, options):
@@ -338,13 +335,13 @@ def main():
                                  [train, cae], {
                 "source": source, "target": target, "epochs": epochs, "most_pairs": most_pairs,
                 "seed": seed, **common}, pair_steps))
-    if options.scope != "pairs":
+    if options.scope == "pairs":
+        utils.require([job.path for job in jobs], f"train_cae.py {experiment.path}")
+    else:
         utils.run_jobs(jobs, "training CAEs", options)
     if options.scope != "all":
-        utils.require([job.path for job in jobs], f"train_cae.py {experiment.path}")
         utils.run_jobs(pair_jobs, "training a CAE per emotion pair", options)
-    if all(job.path.exists() for job in jobs):
-        draw_cae(experiment, options)
+    draw_cae(experiment, options)
     methods = " --methods interpolate" if options.scope == "all" else ""  # others need the pairs
     print(f"experiment: {utils.printable(experiment.folder)}\n"
           f"next: python augment.py {experiment.path}{methods}")
@@ -405,7 +402,8 @@ def draw_cae(experiment, options):
         if values.size:
             epochs, style = np.arange(1, values.shape[1] + 1), {"color": utils.COLOURS[5 * k]}
             axes.fill_between(epochs, values.min(0), values.max(0), alpha=0.2, lw=0, **style)
-            axes.plot(epochs, values.mean(0), "--" if k else "-", label=label, **style)
+            line = ("o" if len(epochs) == 1 else "") + ("--" if k else "-")
+            axes.plot(epochs, values.mean(0), line, label=label, **style)
     axes.set(yscale="log", xlabel="epoch", ylabel="mean squared error (white = 1)")
     axes.legend(title=f"mean and range of {len(caes)}" if len(caes) > 1 else None)
     experiment.save_figure(figure, "cae-loss.png", options)

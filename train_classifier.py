@@ -38,13 +38,13 @@ STEPS_PER_CALL = 100  # optimiser steps in one call of the compiled program
 
 
 # ----------------------------------------------------------------------------------- the network
-def build_lenet5(emotions=7, side=SIDE):
-    """LeNet-5 as the paper has it: faces (n, side, side, 1) to probabilities (n, emotions)."""
+def build_lenet5(classes=7):
+    """LeNet-5 as the paper has it: faces (n, 48, 48, 1) to probabilities (n, classes)."""
     utils.tensorflow()
     from keras import Sequential, layers
 
     model = Sequential([
-        layers.Input((side, side, 1)),
+        layers.Input((SIDE, SIDE, 1)),
         layers.Resizing(LENET_SIDE, LENET_SIDE),  # bilinear
         layers.Conv2D(6, 5, activation="relu"),
         layers.AveragePooling2D(2),
@@ -53,15 +53,15 @@ def build_lenet5(emotions=7, side=SIDE):
         layers.Conv2D(120, 5, activation="relu"),
         layers.Flatten(),
         layers.Dense(84, activation="relu"),
-        layers.Dense(emotions, activation="softmax"),
+        layers.Dense(classes, activation="softmax"),
     ])
-    if emotions == 7:  # what the paper's layers add up to
+    if classes == 7:  # what the paper's layers add up to
         assert model.count_params() == 61_451
     return model
 
 
 def lenet5(weights, images):
-    """`build_lenet5` once more, as a function: logits (n, emotions) of images (n, 32, 32).
+    """`build_lenet5` once more, as a function: logits (n, classes) of images (n, 32, 32).
 
     It is written out because a training step takes 0.37 of the time of Keras' layers this way: XLA
     compiles matrix products for one core well, convolutions badly. weights: in the order of Keras'
@@ -78,13 +78,6 @@ def lenet5(weights, images):
     x = tf.nn.relu(x @ tf.reshape(kernel3, (5 * 5 * 16, 120)) + bias3)
     x = tf.nn.relu(x @ dense1 + bias4)
     return x @ dense2 + bias5
-
-
-def lenet5_by_layers(emotions):
-    """The same function, by the layers of `build_lenet5`: twice as fast where XLA is missing."""
-    model = build_lenet5(emotions, side=LENET_SIDE)
-    model.layers[-1].activation = None  # logits, not probabilities
-    return lambda weights, images: model.stateless_call(weights, [], images[..., np.newaxis])[0]
 
 
 def convolution(x, kernel, bias):
@@ -148,7 +141,7 @@ def train_published(train, synthetic=None, *, emotions, epochs, patience, batch,
     batches, history = rows_in_batches(rows, batch), []
     for _ in range(epochs):  # not reshuffled, as the paper
         state, loss, accuracy = take_steps(state, faces, batches, rng)
-        history.append((state.steps, loss, accuracy, *measure(state.weights, validation)))
+        history.append((state.steps, loss, accuracy, *measure(state.weights, *validation)))
         epochs_since_best = len(history) - 1 - np.argmin([row[3] for row in history])
         if patience and epochs_since_best >= patience:
             break
@@ -181,7 +174,7 @@ def train_longer(train, other, *, emotions, batch, seed):
     state, batches, history = fresh_state(len(emotions), seed), rows_in_batches(rows, batch), []
     while state.steps < steps:
         state, loss, accuracy = take_steps(state, faces, batches[:steps - state.steps])
-        history.append((state.steps, loss, accuracy, *measure(state.weights, validation)))
+        history.append((state.steps, loss, accuracy, *measure(state.weights, *validation)))
     return {**utils.named_weights(state.weights), "history": np.float32(history)}
 
 
@@ -338,8 +331,8 @@ class State(NamedTuple):
     steps: int
 
 
-def fresh_state(emotions, seed):
-    weights = utils.initial_weights(plain_model(emotions), seed)
+def fresh_state(classes, seed):
+    weights = utils.initial_weights(plain_model(classes), seed)
     return State(weights, [np.zeros_like(weight) for weight in weights],
                  [np.zeros_like(weight) for weight in weights], 0)
 
@@ -351,7 +344,7 @@ def take_steps(state, faces, batches, rng=None):
     """
     tf = utils.tensorflow()
     steps, batch = batches.shape
-    program, loss, hits = compiled_steps(len(state.weights[-1])), 0.0, 0.0
+    program, loss, hits = compiled_steps(), 0.0, 0.0
     for first in range(0, steps, STEPS_PER_CALL):
         rows = batches[first:first + STEPS_PER_CALL]
         count = len(rows)
@@ -369,10 +362,9 @@ def take_steps(state, faces, batches, rng=None):
 
 
 @functools.cache
-def compiled_steps(emotions):
+def compiled_steps():
     """The program of `take_steps`: XLA compiles it once for each shape of its arguments."""
     tf = utils.tensorflow()
-    network = lenet5 if utils.xla_works() else lenet5_by_layers(emotions)
 
     @tf.function(jit_compile=utils.xla_works())
     def program(weights, means, squares, steps, images, labels, batches, maps, count):
@@ -386,7 +378,7 @@ def compiled_steps(emotions):
             targets = tf.gather(labels, rows)
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                logits = network(weights, inputs)
+                logits = lenet5(weights, inputs)
                 losses = real * tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
                 mean = tf.reduce_sum(losses) / tf.reduce_sum(real)
             gradients = tape.gradient(mean, weights)
@@ -412,16 +404,16 @@ def adam(weights, means, squares, gradients, step):
 
 
 @functools.cache
-def plain_model(emotions):
-    """The one `build_lenet5` of this process with so many emotions."""
-    model = build_lenet5(emotions)
+def plain_model(classes):
+    """The one `build_lenet5` of this process with so many classes."""
+    model = build_lenet5(classes)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     return model
 
 
-def measure(weights, faces):
-    """(mean cross-entropy in nats, accuracy) on faces, a pair (images, labels)."""
-    model, (images, labels) = plain_model(len(weights[-1])), faces
+def measure(weights, images, labels):
+    """(mean cross-entropy in nats, accuracy) on faces."""
+    model = plain_model(len(weights[-1]))
     model.set_weights(weights)
     model.reset_metrics()
     for first in range(0, len(images), 512):  # Keras keeps the mean over all parts
@@ -443,10 +435,11 @@ def read_arm(name):
 
     Raises ValueError for any other name.
     """
-    longer, plain = name.startswith("longer-"), name.removeprefix("longer-")
-    method = plain.removesuffix("+geometric")
-    if method in METHODS and not (longer and method != plain):
-        return Arm("" if longer else method, method != plain, plain if longer else "")
+    method, longer = name.removesuffix("+geometric"), name.removeprefix("longer-")
+    if method in METHODS:
+        return Arm(method, method != name, "")
+    if name.startswith("longer-") and longer in METHODS:
+        return Arm("", False, longer)
     if name in ("none", "geometric"):
         return Arm("", name == "geometric", "")
     raise ValueError(f"no arm '{name}'; there are none, {', '.join(METHODS)}, longer-translate and "
@@ -496,7 +489,7 @@ def main():
     if experiment.protocol != "published" and any(arm.as_long_as for arm in arms.values()):
         raise Problem(f"--arms longer-...: all arms take the same number of steps in the protocol "
                       f"{experiment.protocol}; leave it out")
-    jobs, longer_jobs = [], []
+    jobs, longer_jobs, redo = [], [], []
     for run, (name, arm) in itertools.product(experiment.runs, arms.items()):
         inputs = [experiment.file(run, "train")]
         if arm.method:
@@ -509,21 +502,21 @@ def main():
                         "seed": [experiment.settings["seed"], run, repeat]}
             if arm.as_long_as:
                 other = classifier_file(experiment, run, arm.as_long_as, repeat)
-                longer_jobs.append(Job(file, train_longer, [*inputs, other], settings))
-                continue
-            settings["geometric"] = arm.geometric
-            if experiment.protocol == "published":
+                job = Job(file, train_longer, [*inputs, other], settings)
+            elif experiment.protocol == "published":
                 settings |= {"epochs": experiment.settings["classifier_epochs"],
-                             "patience": experiment.settings["patience"]}
-                jobs.append(Job(file, train_published, inputs, settings, faces_in(inputs)))
+                             "patience": experiment.settings["patience"],
+                             "geometric": arm.geometric}
+                job = Job(file, train_published, inputs, settings, faces_in(inputs))
             else:
                 settings |= {"steps": experiment.settings["steps"],
-                             "keep": experiment.settings["keep"]}
-                jobs.append(Job(file, train_steps, inputs, settings))
+                             "keep": experiment.settings["keep"], "geometric": arm.geometric}
+                job = Job(file, train_steps, inputs, settings)
+            (longer_jobs if arm.as_long_as else jobs).append(job)
+            if name in options.redo:
+                redo.append(job)
     for wanted, label in ((jobs, "training classifiers"),
                           (longer_jobs, "training as long without synthetic faces")):
-        redo = [job for job in wanted
-                if job.path.stem.removeprefix("classifier-").rpartition("-")[0] in options.redo]
         utils.run_jobs(wanted, label, options, redo)
     draw(experiment, options)
     if options.keras:
@@ -611,7 +604,7 @@ def arm_list(text):
 
 def arguments():
     parser = utils.parser(__doc__)
-    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.WHICH)
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.EXPERIMENT_HELP)
     parser.add_argument("--arms", type=arm_list, default=[], metavar="X,Y", help="which, separated "
                         "by commas (default: every method and control that augment.py ran; in the "
                         "protocol published longer-translate and so on too, in the others "

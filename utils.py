@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent
-WHICH = "an experiment's folder (default: the one that train_cae.py makes without options, of " \
-    "JAFFE if it is in data/, else of the stand-in)"
+EXPERIMENT_HELP = "an experiment's folder (default: the one that train_cae.py makes without " \
+    "options, of JAFFE if it is in data/, else of the stand-in)"
 
 
 def interrupted(signum, frame):
@@ -45,7 +45,7 @@ def interrupted(signum, frame):
     os._exit(130)
 
 
-for handle in (1, 2):  # closed by cron, perhaps: the next file to be opened would take their place
+for handle in (1, 2):  # where it is closed, the next file to be opened would take its place
     try:
         os.fstat(handle)
     except OSError:
@@ -294,12 +294,17 @@ def require(paths, command):
 def run_jobs(jobs, label, options, redo=()):
     """Make the files that are missing, or made from other inputs or settings than now, and those of
     the jobs to redo."""
-    todo = [job for job in jobs if job in redo or not job.path.exists() or
-            read_made_from(job.path) != json.loads(json.dumps(job.made_from))]
+    todo = []
+    for job in jobs:
+        made_from = job.made_from  # before inputs are read: another process may replace one
+        if job in redo or not job.path.exists() or \
+                read_made_from(job.path) != json.loads(json.dumps(made_from)):
+            todo.append((job, made_from))
     calls = ((job.function, [load_arrays(path) for path in job.inputs], job.settings)
-             for job in todo)
-    for number, arrays in run_calls(calls, [job.steps for job in todo], label, options):
-        save_arrays(todo[number].path, todo[number].made_from, arrays)
+             for job, _ in todo)
+    for number, arrays in run_calls(calls, [job.steps for job, _ in todo], label, options):
+        job, made_from = todo[number]
+        save_arrays(job.path, made_from, arrays)
 
 
 def run_calls(calls, steps, label, options):
@@ -332,7 +337,7 @@ def run_calls(calls, steps, label, options):
 
 
 def call_once(function, options, *arguments):
-    """function(*arguments), in a worker process if there are any, which have TensorFlow loaded."""
+    """function(*arguments) where TensorFlow is loaded already: in a worker, if there are any."""
     (_, result), = run_calls([(function, arguments, {})], [1], "", options)
     return result
 
@@ -444,7 +449,8 @@ def with_progress(results, label, steps):
     began = printed = time.monotonic()
     done, total, terminal = 0, sum(steps), sys.stdout.isatty()
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
-    with Progress(*columns, disable=not (terminal and label), speed_estimate_period=600) as bar:
+    shown = terminal and label and steps
+    with Progress(*columns, disable=not shown, speed_estimate_period=600) as bar:
         task = bar.add_task(label, total=total)
         for count, (number, result) in enumerate(results, 1):
             yield number, result

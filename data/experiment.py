@@ -243,7 +243,7 @@ def read_experiment(folder):
     """
     file = Path(folder) / "experiment.json"
     if not file.is_file():
-        raise Problem(f"{folder}: holds no experiment.json; train_cae.py makes one")
+        raise Problem(f"{folder}: holds no experiment.json; train_cae.py --data FACES makes one")
     with utils.reading(file, "restore it, or remove the folder and begin again with train_cae.py"):
         values = json.loads(file.read_text("utf-8"))
         types = {"folder": Path} | {name: type(value) for name, value in values.items()}
@@ -267,7 +267,7 @@ def open_experiment(folder):
 
     Raises `Problem` if train_cae.py has not dealt the faces of every run with these settings.
     """
-    experiment = read_experiment(folder or default_folder())
+    experiment = read_experiment(default_folder() if folder is None else folder)
     utils.warn(*experiment.changes)
     require_splits(experiment, "train")
     return experiment
@@ -290,12 +290,13 @@ def split_settings(experiment, run):
 
 def default_folder():
     """The folder of the experiment that train_cae.py makes without options."""
-    data = default_data().resolve()
-    for file in sorted((utils.ROOT / "results").glob("*-published/experiment.json")):
+    data, results = default_data().resolve(), utils.ROOT / "results"
+    usual = results / f"{data.stem}-published"
+    for folder in (usual, *sorted(results.glob("*-published"))):
         with contextlib.suppress(Problem):  # of one that is not asked for
-            if Path(read_experiment(file.parent).data) == data:
-                return file.parent
-    return utils.ROOT / "results" / f"{data.stem}-published"
+            if Path(read_experiment(folder).data) == data:
+                return folder
+    return usual
 
 
 def faces_of(arrays):
@@ -328,7 +329,7 @@ def create_or_resume(folder, data, results, given):
     Problem
         Where faces or settings contradict one another or those that it began with.
     """
-    experiment = read_experiment(folder) if folder else None
+    experiment = read_experiment(folder) if folder is not None else None
     path = Path(data if data is not None else experiment.data if experiment else default_data())
     if data == "":
         raise Problem("--data: is empty; give a folder, a zip or a CSV of faces")

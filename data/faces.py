@@ -242,7 +242,8 @@ def two_sides(splits):
     """(str (n,) of "train", "test" and "", notes): validation faces train where others test."""
     if "val" in splits and "test" not in splits:
         return (np.array([split.replace("val", "test") for split in splits]),
-                ["the data's own split has no test faces: its validation faces test"])
+                ["the data's own split has no test faces: where it is used, its validation faces "
+                 "test"])
     return np.array([split.replace("val", "train") for split in splits]), []
 
 

@@ -3,14 +3,13 @@
 Accuracies are in percent (0 to 100), gains in points (-100 to 100), everywhere.
 """
 
+from data.splits import ONE_SPLIT, SUBJECT_INDEPENDENT
 from utils import listed
 
 import numpy as np
 
 # An arm's `hits`: for each run a float array (faces,), the share of the run's classifiers, 0 to 1,
 # that are right on each test face. `subjects`: for each run a str array (faces,), "" if unknown.
-SAME_TEST_FACES = ("published", "given")  # runs differ in initialisation alone
-BY_SUBJECT = ("loso", "kfold")
 INTERVALS = {
     "published": "over initialisations and test faces, those of a subject as one cluster",
     "given": "over initialisations and test faces, those of a subject as one cluster",
@@ -46,7 +45,7 @@ def per_unit(values, subjects, protocol):
     runs : int (units,)
         The run in which each unit was tested: under kfold, the subject's fold.
     """
-    if protocol not in BY_SUBJECT:
+    if protocol not in SUBJECT_INDEPENDENT:
         return np.array([run.mean() for run in values]), np.arange(len(values))
     numbers = clusters(np.concatenate(subjects))
     counts = np.bincount(numbers)
@@ -127,11 +126,11 @@ def uncertainty(values, subjects, protocol, test_to_train):
 
     means, runs = per_unit(values, subjects, protocol)
     mean, units = float(means.mean()), len(means)
-    if protocol in SAME_TEST_FACES:
+    if protocol in ONE_SPLIT:
         units = min(units, clusters(subjects[0]).max() + 1)
     if units < 2 or (protocol == "kfold" and len(values) < 2):
         return mean, None, 0, int(units)
-    if protocol in SAME_TEST_FACES:
+    if protocol in ONE_SPLIT:
         candidates = [two_way_variance(np.stack(values), subjects[0])]
     elif protocol == "holdout":
         candidates = [((1 / units + test_to_train) * np.var(means, ddof=1), units - 1)]

@@ -165,7 +165,7 @@ def toy_world(protocol, rng, accuracies, runs, faces, people, classifiers=3):
     number = np.arange(faces) % people
     if protocol == "holdout":  # a fresh fifth of the faces in each run
         tested = [rng.permutation(faces)[:faces // 5] for _ in range(runs)]
-    elif protocol in statistics.SAME_TEST_FACES:
+    elif protocol in statistics.ONE_SPLIT:
         tested = [np.arange(faces)] * runs
     else:
         tested = [np.flatnonzero(number % runs == run) for run in range(runs)]

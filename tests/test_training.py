@@ -118,14 +118,15 @@ def test_of_too_many_pairs_an_even_selection_is_trained_on(cae):
 # ----------------------------------------------------------------------------------- classifiers
 def test_lenet5_is_the_model():
     rng = np.random.default_rng(3)
-    images = rng.random((5, 32, 32), np.float32)
-    model = train_classifier.build_lenet5(side=32)
+    faces = rng.random((5, 48, 48, 1), np.float32)
+    model = train_classifier.build_lenet5()
     weights = [weight + rng.normal(0, 0.05, weight.shape).astype(np.float32)
                for weight in model.get_weights()]  # biases that are not 0
     model.set_weights(weights)
     tf = utils.tensorflow()
+    images = tf.image.resize(faces, (32, 32))[..., 0]
     ours = tf.nn.softmax(train_classifier.lenet5(weights, images))
-    assert ours.numpy() == pytest.approx(model(images[..., np.newaxis]).numpy(), abs=1e-5)
+    assert ours.numpy() == pytest.approx(model(faces).numpy(), abs=1e-5)
 
 
 def test_classifier_learns_as_by_fit():
@@ -174,7 +175,7 @@ def test_validation_loss_is_keras_own_on_saturated_outputs():
     weights = [8 * weight for weight in utils.initial_weights(model, [0])]
     model.set_weights(weights)
     x, y = rng.random((70, 48, 48, 1)).astype(np.float32), rng.integers(0, 7, 70)
-    loss, accuracy = train_classifier.measure(weights, (x, y))
+    loss, accuracy = train_classifier.measure(weights, x, y)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     assert [loss, accuracy] == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-4)
     assert loss > 20
