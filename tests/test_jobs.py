@@ -76,6 +76,20 @@ def test_a_changed_input_makes_what_follows_anew(jobs):
     assert load_arrays(jobs[5].path)["w00"] == 4 + 4 + 2
 
 
+def test_an_input_replaced_meanwhile_is_not_claimed(jobs):
+    """As by another terminal, while a file is being made from it."""
+    def slow(one, plus):
+        with changing(jobs[0].path) as arrays:
+            arrays["w00"] = arrays["w00"] + np.float32(5)
+        return summed(one, plus=plus)
+
+    jobs[1].path.unlink()
+    run_jobs([jobs[1]._replace(function=slow)], "", ALONE)
+    assert load_arrays(jobs[1].path)["w00"] == 3 and not up_to_date(jobs[1].path)
+    assert make(jobs[:3]) == ["run-00/cae-two.npz", "run-00/cae-three.npz"]
+    assert load_arrays(jobs[1].path)["w00"] == 8
+
+
 @pytest.mark.parametrize("source, target", [(4, 1), (1, 2), (2, 0)])
 def test_a_file_in_anothers_place_is_noticed(jobs, source, target):
     """Of another run, or under another name of its run."""
