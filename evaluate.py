@@ -64,7 +64,8 @@ def predict(experiment, arms):
     Problem
         If a test face has had a part in training.
     """
-    labels, model = np.array(experiment.emotions), build_lenet5(len(experiment.emotions))
+    labels = np.array(experiment.emotions)
+    model = build_lenet5(len(labels))
     tests, predicted = [], {arm: [] for arm in (*arms, *BASELINES)}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -131,7 +132,8 @@ def evaluate(experiment):
     tests, predicted = predict(experiment, arms)
     arrays = utils.load_arrays(experiment.file(0, "train"))
     train, transforms = faces_of(arrays), arrays["transforms"]
-    subjects, ratio = [test.subjects for test in tests], len(tests[0].names) / len(train.names)
+    subjects = [test.subjects for test in tests]
+    ratio = len(tests[0].names) / len(train.names)
     hits = {name: [(guesses == test.emotions).mean(0) for guesses, test in zip(runs, tests)]
             for name, runs in predicted.items()}
     gains = {}
@@ -339,8 +341,8 @@ FIGURES = {
 
 def report(experiment, metrics):
     """The text of report.md."""
-    dataset, units, published = metrics["dataset"], UNITS[metrics["protocol"]], \
-        metrics["protocol"] == "published"
+    dataset, units = metrics["dataset"], UNITS[metrics["protocol"]]
+    published = metrics["protocol"] == "published"
     text = [f"# Accuracy with and without augmentation: {markdown_text(source(metrics))}", ""]
     if dataset["stand_in"]:
         text += ["> **These are drawn stand-in faces. Nothing below says anything about JAFFE or "
@@ -409,9 +411,9 @@ def steps_in_words(metrics):
     """What else than its name each step of the ladder differs in."""
     steps = ", ".join(f"{rung['arm']} {metrics['arms'][rung['arm']]['steps']:.0f}"
                       for rung in metrics["ladder"])
-    return f"Optimiser steps on average: {steps}. Each arm stops by its own validation loss, so " \
-        f"its steps are a part of its step here; and synthetic faces are made from all training " \
-        f"faces, a quarter of which only validates `none`."
+    return f"Optimiser steps on average: {steps}. Every arm without `longer-` is stopped by its own " \
+        f"validation loss, so the arms differ in length of training too. Synthetic faces are made " \
+        f"from all training faces, a quarter of which only validates `none`."
 
 
 def near_in_words(metrics):
@@ -594,8 +596,8 @@ def predict_photos(experiment, paths, arm, asked_for):
     """Print the mean probabilities of all of an arm's classifiers for photographs, framed by the
     crop that is asked for, or else as the experiment's faces are, and registered as they are."""
     crop = (asked_for or experiment.settings["crop"]).replace("manifest", "square")
-    photos, model = [load_photo(path, crop) for path in paths], build_lenet5(
-        len(experiment.emotions))
+    photos = [load_photo(path, crop) for path in paths]
+    model = build_lenet5(len(experiment.emotions))
     if "," in crop and not asked_for:
         utils.warn(f"of each photograph the networks see x,y,side {crop}, the experiment's box; "
                    f"where the face lies elsewhere, give --crop")

@@ -321,7 +321,8 @@ def main():
     common = {"latent": settings["latent"], "batch": settings["batch"]}
     for run in experiment.runs:
         train, cae = experiment.file(run, "train"), experiment.file(run, "cae")
-        faces, seed = faces_of(utils.load_arrays(train)), [settings["seed"], run]
+        faces = faces_of(utils.load_arrays(train))
+        seed = [settings["seed"], run]
         fitted = int(len(faces.names) * (1 - share))
         steps = settings["cae_epochs"] * math.ceil(fitted / settings["batch"])
         jobs.append(Job(cae, train_cae, [train], {
