@@ -411,9 +411,9 @@ def steps_in_words(metrics):
     """What else than its name each step of the ladder differs in."""
     steps = ", ".join(f"{rung['arm']} {metrics['arms'][rung['arm']]['steps']:.0f}"
                       for rung in metrics["ladder"])
-    return f"Optimiser steps on average: {steps}. Every arm without `longer-` is stopped by its own " \
-        f"validation loss, so the arms differ in length of training too. Synthetic faces are made " \
-        f"from all training faces, a quarter of which only validates `none`."
+    return f"Optimiser steps on average: {steps}. Every arm without `longer-` is stopped by its " \
+        f"own validation loss, so the arms differ in length of training too. Synthetic faces are " \
+        f"made from all training faces, a quarter of which only validates `none`."
 
 
 def near_in_words(metrics):

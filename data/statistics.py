@@ -255,10 +255,10 @@ def verdict(gains, adjusted):
     -------
     str
         "Yes": all of the gains are above 0. "No": one is below 0 (Bonferroni over the gains).
-        "Too few to tell": fewer than five runs, or test subjects. "Not shown": none of these.
+        "Too few runs to tell": fewer than five runs, or test subjects. "Not shown": none of these.
     """
     if min(gain["units"] for gain in gains) < FEWEST_UNITS:
-        return "Too few to tell"
+        return "Too few runs to tell"
     if adjusted <= LEVEL:
         return "Yes"
     below = [p_value({**gain, "mean": -gain["mean"]}) for gain in gains]
@@ -395,7 +395,7 @@ def answers(gains, controls, protocol):
 
 def explain(word, gains, before, methods):
     """What to add to "Not shown": the gain that would have been seen, or what stands against it."""
-    if word == "Too few to tell":
+    if word == "Too few runs to tell":
         return f"; there are fewer than {FEWEST_UNITS} runs or test subjects"
     if word != "Not shown":
         return ""

@@ -102,7 +102,7 @@ def made_up(mean, error=1.0, units=10):
     ("Yes", [made_up(3)]), ("Not shown", [made_up(1)]), ("No", [made_up(-3)]),
     ("Not shown", [made_up(3), made_up(1)]), ("No", [made_up(5), made_up(-3)]),
     ("Not shown", [made_up(-2.4), made_up(0)]),  # below 0 alone, not as the worst of two
-    ("Too few to tell", [made_up(3, units=4)]), ("Yes", [made_up(3, error=0.0)]),
+    ("Too few runs to tell", [made_up(3, units=4)]), ("Yes", [made_up(3, error=0.0)]),
     ("Not shown", [made_up(0, error=0.0)])])
 def test_verdicts(said, gains):
     assert statistics.verdicts({"translate": gains}) == {"translate": said}
