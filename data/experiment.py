@@ -243,7 +243,8 @@ def read_experiment(folder):
     """
     file = Path(folder) / "experiment.json"
     if not file.is_file():
-        raise Problem(f"{folder}: holds no experiment.json; train_cae.py --data FACES makes one")
+        raise Problem(f"{folder}: holds no experiment.json; train_cae.py makes one, of the "
+                      f"faces that --data gives")
     with utils.reading(file, "restore it, or remove the folder and begin again with train_cae.py"):
         values = json.loads(file.read_text("utf-8"))
         types = {"folder": Path} | {name: type(value) for name, value in values.items()}

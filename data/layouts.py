@@ -148,23 +148,28 @@ def within(files, table):
 
 
 def read_one_table(candidates, files, place):
-    """The faces of the one table among files that lists faces; None if there is none."""
+    """The faces of the one table among files that lists faces, or of one of the same name for each
+    side, such as train/metadata.csv and test/metadata.csv; None if there is none."""
     known = list(filter(tables.tells_faces, candidates))
     names = {posixpath.basename(file.name).lower(): file for file in known}
     fer2013 = names.get("fer2013.csv")
     if set(names) == {"fer2013.csv", "fer2013new.csv"}:
         known = [names["fer2013new.csv"]]
-    if len(known) > 1:
+    sides = {tables.side_in(file.name) for file in known} - {""}
+    if len(known) > 1 and not len(names) == 1 < len(known) == len(sides):
         raise Problem(f"{place}: holds {len(known)} tables of faces, "
                       f"{listed([file.name for file in known], 3)}; give --data one of them")
     if not known:
         return None
-    entries, notes = tables.read_table(known[0], within(files, known[0]), fer2013)
-    notes.insert(0, f"labels are those of {known[0].name}")
+    entries, notes = [], [f"labels are those of {listed([file.name for file in known], 3)}"]
+    for file in known:
+        more_entries, more_notes = tables.read_table(file, within(files, file), fer2013)
+        entries += more_entries
+        notes += more_notes
     listed_names = {entry.name for entry in entries}
     unlisted = sum(suffix(file) in SUFFIXES and file.name not in listed_names for file in files)
     if unlisted:
-        notes.append(f"{unlisted} images are not listed in {known[0].name} and were left out")
+        notes.append(f"{unlisted} images are not listed there and were left out")
     return entries, notes
 
 
@@ -252,10 +257,7 @@ def folders_of(file):
 
 def splits_of(images):
     """"train", "val", "test" or "" of each file, by the last folder with such a name."""
-    splits = []
-    for file in images:
-        sides = list(filter(None, map(tables.side_of, folders_of(file))))
-        splits.append(sides[-1] if sides else "")
+    splits = [tables.side_in(file.name) for file in images]
     if "" in splits and any(splits):
         odd = images[splits.index("")]
         raise Problem(f"{odd.place}: two layouts in one folder: this file lies in neither train/ "
@@ -301,9 +303,13 @@ def entries_by_folder(images, level, place):
                       f"it")
     dataset, odd = odd_names(images)
     known = level is not None
-    if bare or (odd and not known):  # KDEF itself has some odd names
-        raise Problem(f"{listed([file.place for file in odd or images], 3)}: a name that tells no "
-                      f"emotion; rename or remove it, or {LAYOUTS}")
+    if odd and (bare or not known):  # KDEF itself has some odd names
+        raise Problem(f"{listed([file.place for file in odd], 3)}: a name that tells no emotion, "
+                      f"unlike the others; rename or remove it, or {LAYOUTS}")
+    if bare:
+        raise Problem(f"{listed(bare, 3)}: the emotion is not told; where the names have it, "
+                      f"--emotion PATTERN takes it from them, such as '_([A-Za-z]+)[_.]'; or "
+                      f"{LAYOUTS}")
     levels, notes = levels_of(images), []
     if odd:
         notes.append(f"{len(images) - len(odd)} files have {dataset}'s names, which are not read "

@@ -6,9 +6,11 @@ import io
 import itertools
 import math
 import re
+from pathlib import PurePosixPath
 
 import utils
 from data import labelfiles
+from data.emotions import meaning
 from data.files import Entry
 from utils import Problem, listed
 
@@ -26,7 +28,7 @@ FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
 COLUMNS = {
     "file": ("file", "filename", "filepath", "image", "imagename", "imagepath", "img", "imgname",
              "imgpath", "path", "pth", "subdirectoryfilepath"),
-    "emotion": ("emotion", "expression", "label", "class"),
+    "emotion": ("emotion", "expression", "label", "class", "choice"),
     "subject": ("subject", "subjectid", "person", "personid", "participant", "participantid",
                 "actor", "actorid", "identity", "id"),
     "split": ("split", "usage", "partition", "subset"),
@@ -72,6 +74,9 @@ def read_table(file, find, fer2013=None):
                 notes += more
             elif "emotion" in known and "file" in known:
                 entries = manifest_entries(known, rows, find)
+            elif "file" in known and has_column_each(columns):
+                known["emotion"] = len(columns)
+                entries = manifest_entries(known, from_column_each(columns, rows), find)
             else:
                 raise Problem(f"{file.place}: lacks file,emotion or emotion,pixels in its first "
                               f"line; it needs {FORMS}")
@@ -87,6 +92,9 @@ def read_table(file, find, fer2013=None):
     if not entries:
         raise Problem(f"{file.place}: holds no face with an emotion; it needs a line for each "
                       f"below the first")
+    sides = [side_in(entry.name) for entry in entries]
+    if all(sides) and not any(entry.split for entry in entries):
+        entries = [entry._replace(split=side) for entry, side in zip(entries, sides)]
     return entries, notes
 
 
@@ -150,7 +158,21 @@ def tells_faces(file):
     except (Problem, UnicodeError, csv.Error, OSError):
         return False
     return labelfiles.is_ferplus(columns) or \
-        "emotion" in known and ("file" in known or "pixels" in known)
+        "emotion" in known and ("file" in known or "pixels" in known) or \
+        "file" in known and has_column_each(columns)
+
+
+def has_column_each(columns):
+    """Whether there is a column for each emotion, with 0 or 1, as Roboflow exports classes."""
+    return sum(bool(meaning(str(column))) for column in columns) > 1
+
+
+def from_column_each(columns, rows):
+    """The rows of such a table with the emotion as a last cell, "" where it is not one alone."""
+    emotions = {column: number for column, number in columns.items() if meaning(str(column))}
+    for number, place, cells in rows:
+        ones = [column for column, at in emotions.items() if cells[at] in ("1", "1.0")]
+        yield number, place, [*cells, ones[0] if len(ones) == 1 else ""]
 
 
 def side_of(folder):
@@ -158,6 +180,12 @@ def side_of(folder):
     letters = re.sub(r"[\W\d_]", "", folder.lower())
     name = re.fullmatch(r"(?:fer)?(\w+?)(?:set|data|images|faces)?", letters)
     return SPLITS.get(name[1], "") if name else ""
+
+
+def side_in(path):
+    """The side that the last such folder of a path tells, or ""."""
+    sides = list(filter(None, map(side_of, PurePosixPath(path).parts[:-1])))
+    return sides[-1] if sides else ""
 
 
 def cell_of(cells, known, name):

@@ -609,6 +609,25 @@ def test_a_table_among_images_that_tell_nothing(tmp_path, expected):
         load_faces(folder)
 
 
+def test_a_table_for_each_side(tmp_path, expected):
+    """As Hugging Face's image folders and Roboflow's exports have them."""
+    for name, header, line in (("metadata.csv", "file_name,label", "{}.png,{}"),
+                               ("_classes.csv", "filename, angry, happy, sad", "{}.png, {}")):
+        folder = tree(tmp_path / name[:4], "{split}/{emotion}{subject}.png")
+        for take, split in enumerate(("train", "test")):
+            write(folder / split / name, [header, *(line.format(
+                f"{emotion}{subject}", emotion if "label" in header else ", ".join(
+                    str(int(emotion == other)) for other in EMOTIONS))
+                for subject, emotion, number in KEYS if number == take)])
+        data_set = load_faces(folder)
+        assert labels_of(data_set) == expected
+        assert dict(zip(*np.unique(data_set.splits, return_counts=True))) == {"train": 9, "test": 9}
+        assert says(data_set, f"labels are those of test/{name}, train/{name}")
+    write(folder / "test" / name, [header, "angry1.png, 1, 1, 0"])
+    with pytest.raises(Problem, match="face 1: has no emotion; correct or remove the line"):
+        load_faces(folder)
+
+
 def test_muxspace(tmp_path):
     """legend.csv in data/, images/ beside that; labels in mixed case; several annotators."""
     tree(tmp_path, "images/{emotion}{subject}{take}.png")
