@@ -560,8 +560,9 @@ def faces_in(paths):
 
 
 def draw(experiment, options):
-    """learning-curves.png: loss and accuracy against optimiser steps; of runs of one length their
-    mean and a band from the 10th to the 90th percentile."""
+    """learning-curves.png: loss and accuracy against optimiser steps. Where classifiers stop by
+    themselves the curve of the first and the ends of all; else their mean and a band from the 10th
+    to the 90th percentile."""
     published = experiment.protocol == "published"
     figure, both = utils.new_figure(9, 3.4, ncols=2)
     for k, arm in enumerate(trained_arms(experiment)):
@@ -572,9 +573,8 @@ def draw(experiment, options):
                  for repeat in range(experiment.settings["repeats"])]
         histories = [utils.load_arrays(file)["history"] for file in files if file.exists()]
         for axes, column, scale in zip(both, (3, 4) if published else (1, 2), (1, 100)):
-            if published:  # its runs stop at different epochs
-                for history in histories:
-                    axes.plot(history[:, 0], scale * history[:, column], alpha=0.3, **style)
+            if published:
+                axes.plot(histories[0][:, 0], scale * histories[0][:, column], alpha=0.8, **style)
                 ends = np.stack([history[-1] for history in histories])
                 axes.plot(ends[:, 0], scale * ends[:, column], **{**marked, "ls": ""})
                 axes.set_xscale("log")
@@ -586,7 +586,8 @@ def draw(experiment, options):
     kind = "validation" if published else "training"
     both[0].set(ylabel=f"{kind} loss, nats", xlabel="optimiser steps", ylim=(0, None))
     both[1].set(ylabel=f"{kind} accuracy, %", xlabel="optimiser steps", ylim=(0, 102))
-    both[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    both[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), title_fontsize=7,
+                   title="a classifier's curve,\nthe ends of all" if published else None)
     experiment.save_figure(figure, "learning-curves.png", options)
 
 
