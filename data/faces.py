@@ -172,9 +172,10 @@ def with_test_set(data_set, other):
     left_out = np.unique(emotions[~known]).tolist()
     renamed = ",".join(f"{emotion}={alike}" for emotion in left_out for alike in trained
                        if meaning(emotion) and meaning(emotion) == meaning(alike))
-    way_out = f"rename them with --labels {renamed}"
+    way_out = f"rename them with --labels {renamed or 'THEIRS=OURS'}"
     if not known.any():
-        raise Problem(f"{other.name}: has none of the emotions of {data_set.name}; {way_out}")
+        raise Problem(f"{other.name}: has none of the emotions of {data_set.name} "
+                      f"({listed(trained, 8)}) but {listed(left_out, 8)}; {way_out}")
     notes = [*data_set.notes, *other.notes]
     if left_out:
         notes.append(f"{(~known).sum()} test faces are left out, whose emotions no training face "
@@ -265,7 +266,8 @@ def oddities(faces, splits):
     subjects = collections.Counter(faces.subjects.tolist())
     notes = leak_notes(faces.names, faces.images)
     if subjects[""]:
-        notes.append("it is not known who is who: the same people may be on both sides of a split")
+        notes.append("it is not known who is who: the same people may be on both sides of a split; "
+                     "--subject PATTERN takes it from names that tell")
     else:
         shown = set(zip(faces.subjects, faces.emotions))
         missing = [f"{subject} {emotion}" for subject in subjects for emotion in by_emotion

@@ -134,17 +134,23 @@ def list_zip(path):
     return sorted(files, key=lambda file: file.name), skipped_note(skipped)
 
 
+def in_letters(name):
+    return all(ord(letter) < 128 or letter.isalpha() for letter in name)
+
+
 def member_name(member):
     """A member's path with "/". Archives of macOS hold UTF-8 without the flag that says so.
 
-    Raises ValueError for what is neither that nor, it seems, the letters of cp437.
+    Raises ValueError for what is neither that nor, it seems, cp437 or cp850, as Windows has it.
     """
     name = member.filename
     if not member.flag_bits & 0x800:
         try:
             name = name.encode("cp437").decode("utf-8")
         except UnicodeError:
-            if any(ord(letter) > 127 and not letter.isalpha() for letter in name):
+            if not in_letters(name):
+                name = name.encode("cp437").decode("cp850")
+            if not in_letters(name):
                 raise ValueError("its names are in an encoding that it does not tell") from None
     return encodable(name.replace("\\", "/"))
 

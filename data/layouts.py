@@ -5,6 +5,8 @@ above it: `read_files` looks for them in this order.
 """
 
 import collections
+import contextlib
+import itertools
 import os
 import posixpath
 import re
@@ -21,7 +23,8 @@ import numpy as np
 
 SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".webp", ".pgm",
             ".ppm", ".gif"}
-JAFFE_NAME = re.compile(r"([\w-]+)\.(AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?\.\w+", re.IGNORECASE)
+JAFFE_NAME = re.compile(r"([\w-]+)\.(AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?(?:\.\w+)+",
+                        re.IGNORECASE)
 KDEF_NAME = re.compile(r"[AB]([FM]\d\d)(AF|AN|DI|HA|NE|SA|SU)(S|FL|FR|HL|HR)\.\w+", re.IGNORECASE)
 KDEF = {"af": "afraid", "an": "angry", "di": "disgusted", "ha": "happy", "ne": "neutral",
         "sa": "sad", "su": "surprised"}
@@ -30,9 +33,9 @@ RAFD_NAME = re.compile(
     r"(frontal|left|right)\.\w+", re.IGNORECASE)
 NAMES = (("JAFFE", JAFFE_NAME), ("KDEF", KDEF_NAME), ("RaFD", RAFD_NAME))
 # S005, AF01, 001, take000, subject 3: people and takes, not emotions.
-NUMBERED = re.compile(r"[^\W\d_]{0,10}[ _.-]?\d{1,8}")
-TAKES = re.compile(r"(take|session|seq|sequence|video|clip|frame|fold|set|batch|cam|camera|view)"
-                   r"[ _.-]?\d+", re.IGNORECASE)
+NUMBERED = re.compile(r"[^\W\d_]{0,20}[ _.-]?\d{1,8}")
+TAKES = re.compile(r"(take|trial|rep|part|level|intensity|session|seq|sequence|video|clip|frame|"
+                   r"fold|set|batch|cam|camera|view)[ _.-]?\d+", re.IGNORECASE)
 CLASSES = re.compile(r"(class|cls|label|emotion|emo|category|cat|expression|expr)[ _.-]?\d+",
                      re.IGNORECASE)
 MAX_LABELS = 30
@@ -108,19 +111,22 @@ def spellings(text):
 
 def beside(folder):
     """A function that gives the `File` a cell of a table in this folder names, or None."""
+    bases = folder, folder / "images", folder.parent / "images", folder.parent
+
     def find(text):
-        for base in (folder, folder / "images", folder.parent / "images", folder.parent):
-            for spelling in spellings(text):
+        for tail, base in itertools.product(tails(text), bases):
+            for spelling in spellings(tail):
                 if os.path.isfile(base / spelling):
                     return file_at(base / spelling, posixpath.normpath(encodable(spelling)))
-        name = last_part(text)  # of a path on another machine
-        return find(name) if name != text else None
+        return None
 
     return find
 
 
-def last_part(text):
-    return posixpath.basename(text.replace("\\", "/"))
+def tails(text):
+    """A path and, where it is another machine's, what is left of it without its first folders."""
+    parts = text.replace("\\", "/").split("/")
+    return [text, *("/".join(parts[first:]) for first in range(1, len(parts)) if parts[-1])]
 
 
 def fer2013_beside(folder):
@@ -141,29 +147,36 @@ def within(files, table):
                 file = by_name.get(posixpath.normpath(posixpath.join(base, spelling)))
                 if file:
                     return file
-        alike = by_base[last_part(text)]
-        return alike[0] if len(alike) == 1 else None
+        for tail in tails(text):
+            alike = [file for file in by_base[posixpath.basename(tail)]
+                     if f"/{file.name}".endswith(f"/{tail}")]
+            if len(alike) == 1:
+                return alike[0]
+        return None
 
     return find
 
 
 def read_one_table(candidates, files, place):
-    """The faces of the one table among files that lists faces, or of one of the same name for each
-    side, such as train/metadata.csv and test/metadata.csv; None if there is none."""
+    """The faces of the one table among files that lists faces, or of one for each side, such as
+    train.csv and test.csv, or train/metadata.csv and so on; None if there is none."""
     known = list(filter(tables.tells_faces, candidates))
     names = {posixpath.basename(file.name).lower(): file for file in known}
     fer2013 = names.get("fer2013.csv")
     if set(names) == {"fer2013.csv", "fer2013new.csv"}:
         known = [names["fer2013new.csv"]]
-    sides = {tables.side_in(file.name) for file in known} - {""}
-    if len(known) > 1 and not len(names) == 1 < len(known) == len(sides):
+    sides = [tables.side_in(file.name) or tables.side_of(PurePosixPath(file.name).stem)
+             for file in known]
+    if len(known) > 1 and ("" in sides or len(set(sides)) < len(known)):
         raise Problem(f"{place}: holds {len(known)} tables of faces, "
                       f"{listed([file.name for file in known], 3)}; give --data one of them")
     if not known:
         return None
     entries, notes = [], [f"labels are those of {listed([file.name for file in known], 3)}"]
-    for file in known:
+    for file, side in zip(known, sides):
         more_entries, more_notes = tables.read_table(file, within(files, file), fer2013)
+        if len(known) > 1:
+            more_entries = [entry._replace(split=entry.split or side) for entry in more_entries]
         entries += more_entries
         notes += more_notes
     listed_names = {entry.name for entry in entries}
@@ -198,17 +211,39 @@ def read_files(files, place, emotion):
     entries, more = entries_by_name(images)
     if entries:
         return entries, notes + more
-    level, listing = emotion_level(images), list(filter(tables.tells_faces, candidates))
-    numbers = level is not None and all(map(str.isdecimal, levels_of(images)[level]))
-    if level is None or (numbers and len(listing) == 1):  # numbers may be people too
+    labelled, left_out = without_unlabelled(images)
+    level, listing = emotion_level(labelled), list(filter(tables.tells_faces, candidates))
+    from_table = None
+    if level is None:
         from_table = read_one_table(listing, files, place)
-        if from_table:
-            return from_table
-    elif listing:
+    elif len(listing) == 1 and all(map(str.isdecimal, levels_of(labelled)[level])):
+        with contextlib.suppress(Problem):  # the numbers may be people: where it lists all images
+            from_table = read_one_table(listing, files, place)
+            if len(from_table[0]) < len(images):
+                from_table = None
+    if from_table:
+        return from_table
+    if listing:
         notes.append(f"{listed([file.name for file in listing], 3)}: lists faces too and was not "
                      f"read; give --data that file for what it says")
-    entries, more = entries_by_folder(images, level, place)
-    return entries, notes + more
+    hint = ""
+    sheets = [file.name for file in files if suffix(file) in {".csv", ".tsv", ".xls", ".xlsx"}]
+    if sheets and not listing:
+        hint = f"{listed(sheets, 2)} lists no faces that can be read, --data with it says why; "
+    entries, more = entries_by_folder(labelled, level, place, hint)
+    return entries, notes + left_out + more
+
+
+def without_unlabelled(images):
+    """(images, notes) without those that lie in test/ itself where others lie in folders below."""
+    left_out = {file.name for file in images if folders_of(file) and
+                tables.side_of(folders_of(file)[-1]) and
+                not any(map(names_emotion, folders_of(file)))}
+    if not 0 < len(left_out) < len(images):
+        return images, []
+    return [file for file in images if file.name not in left_out], [
+        f"{len(left_out)} images lie in no folder of an emotion and were left out: "
+        f"{listed(sorted(left_out), 3)}"]
 
 
 def suffix(file):
@@ -226,7 +261,10 @@ def entries_by_name(images):
         if not all(matches):
             continue
         entries, notes = [], []
-        for file, match, split in zip(images, matches, splits_of(images)):
+        splits = [tables.side_in(file.name) for file in images]
+        if "" in splits:  # some faces alone in a folder called test
+            splits = [""] * len(images)
+        for file, match, split in zip(images, matches, splits):
             code = match[2].upper() if dataset == "JAFFE" else match[2].lower()
             entries.append(Entry(match[0], match[1].upper() if dataset == "KDEF" else match[1],
                                  KDEF.get(code, code), split, (), file.read, file.place))
@@ -294,9 +332,9 @@ def emotion_level(images):
     return digits[0] if digits and alike else None
 
 
-def entries_by_folder(images, level, place):
+def entries_by_folder(images, level, place, hint):
     """(entries, notes): the emotion is the folder at that level, or else the last one that is no
-    train/ or test/. Images of a side without folders of emotions are left out."""
+    train/ or test/. hint: of other ways, for refusals."""
     bare = [file.place for file in images if not folders_of(file)]
     if 0 < len(bare) < len(images):
         raise Problem(f"{listed(bare, 3)}: lies in no folder, the other images do; move or remove "
@@ -307,7 +345,7 @@ def entries_by_folder(images, level, place):
         raise Problem(f"{listed([file.place for file in odd], 3)}: a name that tells no emotion, "
                       f"unlike the others; rename or remove it, or {LAYOUTS}")
     if bare:
-        raise Problem(f"{listed(bare, 3)}: the emotion is not told; where the names have it, "
+        raise Problem(f"{listed(bare, 3)}: the emotion is not told; {hint}where the names have it, "
                       f"--emotion PATTERN takes it from them, such as '_([A-Za-z]+)[_.]'; or "
                       f"{LAYOUTS}")
     levels, notes = levels_of(images), []
@@ -317,14 +355,8 @@ def entries_by_folder(images, level, place):
                      f"remove these, and the names tell emotion and subject")
     if not known:
         level = guessed_level(levels)
-    unlabelled = [file.name for file, name in zip(images, levels[level]) if tables.side_of(name)]
-    if 0 < len(unlabelled) < len(images):
-        notes.append(f"{len(unlabelled)} images lie in no folder of an emotion and were left out: "
-                     f"{listed(unlabelled, 3)}")
-        images = [file for file, name in zip(images, levels[level]) if not tables.side_of(name)]
-        levels = levels_of(images)
     splits, counts = splits_of(images), collections.Counter(levels[level])
-    refuse_people(images, counts, place, known)
+    refuse_people(images, counts, place, known, hint)
     if not known:
         said = listed([f"{name} {count}" for name, count in counts.most_common()], 10)
         notes.append(f"no folders have names of emotions that are known: the last ones are taken "
@@ -354,7 +386,7 @@ def guessed_level(levels):
     return -1
 
 
-def refuse_people(images, counts, place, known):
+def refuse_people(images, counts, place, known, hint):
     """Raise `Problem` if labels, a Counter, are too many or, where it is not `known` that they are
     words for emotions, one alone or folders of people, takes or a split's sides."""
     said = f"{place}: the emotion is not told: the folders are called {listed(sorted(counts), 4)}"
@@ -365,10 +397,10 @@ def refuse_people(images, counts, place, known):
     numbered = [name for name in counts if NUMBERED.fullmatch(name) and not CLASSES.fullmatch(name)]
     if len(numbered) > len(counts) / 2:
         ck = all(labelfiles.CK_FRAME.fullmatch(base(file)) for file in images)
-        hint = "for CK+ give the folder that holds Emotion too, or " if ck else ""
-        raise Problem(f"{said}, which look like people or takes; {hint}{EMOTION_WAY_OUT}")
+        ck_hint = "for CK+ give the folder that holds Emotion too, or " if ck else ""
+        raise Problem(f"{said}, which look like people or takes; {hint}{ck_hint}{EMOTION_WAY_OUT}")
     if all(map(tables.side_of, counts)) or (len(counts) == 1 and not names_emotion(min(counts))):
-        raise Problem(f"{said}; {EMOTION_WAY_OUT}")
+        raise Problem(f"{said}; {hint}{EMOTION_WAY_OUT}")
 
 
 def subjects_in(levels, emotion):

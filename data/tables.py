@@ -28,7 +28,7 @@ FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
 COLUMNS = {
     "file": ("file", "filename", "filepath", "image", "imagename", "imagepath", "img", "imgname",
              "imgpath", "path", "pth", "subdirectoryfilepath"),
-    "emotion": ("emotion", "expression", "label", "class", "choice"),
+    "emotion": ("emotion", "expression", "label", "class", "emotionlabel", "choice"),
     "subject": ("subject", "subjectid", "person", "personid", "participant", "participantid",
                 "actor", "actorid", "identity", "id"),
     "split": ("split", "usage", "partition", "subset"),
@@ -92,7 +92,7 @@ def read_table(file, find, fer2013=None):
     if not entries:
         raise Problem(f"{file.place}: holds no face with an emotion; it needs a line for each "
                       f"below the first")
-    sides = [side_in(entry.name) for entry in entries]
+    sides = ["" if entry.name.startswith("/") else side_in(entry.name) for entry in entries]
     if all(sides) and not any(entry.split for entry in entries):
         entries = [entry._replace(split=side) for entry, side in zip(entries, sides)]
     return entries, notes
@@ -177,8 +177,8 @@ def from_column_each(columns, rows):
 
 def side_of(folder):
     """The side of a split that a folder's name tells, such as train_set or FER2013Test, or ""."""
-    letters = re.sub(r"[\W\d_]", "", folder.lower())
-    name = re.fullmatch(r"(?:fer)?(\w+?)(?:set|data|images|faces)?", letters)
+    letters = re.sub(r"[\W_]", "", folder.lower())
+    name = re.fullmatch(r"(?:fer)?(?:2013)?(\w+?)(?:set|data|images|faces|labels)?", letters)
     return SPLITS.get(name[1], "") if name else ""
 
 
@@ -219,8 +219,8 @@ def manifest_entries(known, rows, find):
         entries.append(Entry(file.name, cell_of(cells, known, "subject"), emotion, split,
                              box_in(cells, known, place), file.read, place))
     if missing:
-        raise Problem(f"{listed(missing, 3)}; files are sought beside the table and in images/ "
-                      f"there")
+        raise Problem(f"{listed(missing, 3)}; files are sought beside the table, in images/ and in "
+                      f"the folder above; or give --data the folder that holds table and images")
     return entries
 
 

@@ -89,6 +89,8 @@ TREES = [  # paths, options, names of the subjects, sides of the split, what is 
      "anna1x anna2x anna3x", "", []),
     ("{emotion}/{emotion}_0{take}/{subject}.png", {}, "", "", ["are the folders angry, happy"]),
     ("{split}_set/images/{emotion}/{subject}.png", {}, "", "train test", []),
+    ("test{subject}/{emotion}/{take}.png", {}, "test1 test2 test3", "", ["subjects are the fold"]),
+    ("{emotion}/level{subject}/{take}.png", {}, "", "", ["level1, level2, level3 are not taken"]),
     ("take{take}/{emotion}/{subject}.png", {}, "", "", []),
     ("01-{emotion}_faces/{subject}_{take}.png", {"labels": "01-angry_faces=angry,"
      "01-happy_faces=happy,01-sad_faces=sad"}, "", "", []),
@@ -162,6 +164,14 @@ def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
     assert labels_of(data_set) == expected and set(data_set.splits.tolist()) == {"train"}
     assert says(data_set, "4 images lie in no folder of an emotion and were left out: test/0.png")
 
+    folder = tree(tmp_path / "deep", "{emotion}/S{subject}/{take}.png")
+    save(folder / "test" / "0.png", face(9))
+    assert labels_of(load_faces(folder)) == expected
+    assert set(load_faces(folder).faces.subjects.tolist()) == {"S1", "S2", "S3"}
+    for take in range(2):
+        save(folder / "unknown" / "S1" / f"{take}.png", face(8, take=take))
+    assert says(load_faces(folder), "labels with words that are not known: unknown 2")
+
     stray = tree(tmp_path / "stray", "{emotion}/{subject}{take}.png")
     save(stray / "cover.png", face(9))
     with pytest.raises(Problem, match="^[^,]*/cover.png: lies in no folder, the other images do"):
@@ -178,6 +188,13 @@ def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
     data_set = load_faces(people)
     assert labels_of(data_set) == expected
     assert set(data_set.faces.subjects.tolist()) == {"P1", "P2", "P3"}
+    classes = tree(tmp_path / "classes", "{subject}/{emotion}{take}.png")
+    write(classes / "few.csv", ["image,label", "1/angry0.png,2", "2/angry0.png,1"])
+    assert len(load_faces(classes).faces.names) == NUMBER  # a table of some is none of all
+    write(stray.parent / "flat" / "labels.csv", ["image,gefühl", "1.png,2"])
+    save(stray.parent / "flat" / "1.png", face(1))
+    with pytest.raises(Problem, match="labels.csv lists no faces that can be read, --data with"):
+        load_faces(stray.parent / "flat")
     both = tree(tmp_path / "both", "{emotion}/{subject}{take}.png")
     write(both / "more.csv", ["file,emotion", "angry/10.png,happy"])
     assert labels_of(load_faces(both)) == expected
@@ -194,8 +211,8 @@ def test_another_data_set_with_other_spellings(tmp_path):
     assert says(found, "1 test faces are left out, whose emotions no training face shows: fear")
     for code in ("AN", "HA"):
         save(tmp_path / "codes" / code / "1.png", face(30, take=ord(code[0])))
-    with pytest.raises(Problem, match="none of the emotions of faces; rename them with --labels "
-                                      "AN=angry,HA=happy"):
+    with pytest.raises(Problem, match="none of the emotions of faces .angry, happy, sad. but "
+                                      "AN, HA; rename them with --labels AN=angry,HA=happy"):
         faces.with_test_set(training, load_faces(tmp_path / "codes", alone=False))
 
 
@@ -361,6 +378,9 @@ def test_zips_of_other_systems(tmp_path, expected):
     content = (tmp_path / "mac.zip").read_bytes()  # UTF-8 that no flag says to be
     (tmp_path / "mac.zip").write_bytes(content.replace(b"triste ++", "triste é".encode()))
     assert "triste é" in load_faces(tmp_path / "mac.zip").faces.emotions
+    dos = content.replace(b"triste ++", "João bcde".encode("cp850"))
+    (tmp_path / "dos.zip").write_bytes(dos)
+    assert "João bcde" in load_faces(tmp_path / "dos.zip").faces.emotions
     (tmp_path / "gbk.zip").write_bytes(content.replace(b"triste ++", "悲伤 abcd".encode("gbk")))
     with pytest.raises(Problem, match="gbk.zip: damaged .its names are in an encoding that it does "
                                       "not tell.; download it again, or unpack it and give"):
@@ -599,6 +619,9 @@ def test_a_table_among_images_that_tell_nothing(tmp_path, expected):
     for path in (folder, shutil.make_archive(tmp_path / "packed", "zip", folder)):
         data_set = load_faces(path)
         assert labels_of(data_set) == expected and says(data_set, "labels are those of labels.csv")
+    deep = tree(tmp_path / "deep", "images/{subject}{take}/{emotion[0]}.png")
+    write(deep / "labels.csv", manifest("file,emotion", "/content/images/{s}{t}/{e[0]}.png,{e}"))
+    assert labels_of(load_faces(deep)) == labels_of(load_faces(deep / "labels.csv")) == expected
     for line in ("/kaggle/input/{e}{s}{t}.png,{e}", r"C:\faces\{e}{s}{t}.png,{e}",
                  "a/images/{e}{s}{t}.png,{e}"):  # another machine's paths; the parent's
         write(folder / "labels.csv", manifest("file,emotion", line))
@@ -623,7 +646,13 @@ def test_a_table_for_each_side(tmp_path, expected):
         assert labels_of(data_set) == expected
         assert dict(zip(*np.unique(data_set.splits, return_counts=True))) == {"train": 9, "test": 9}
         assert says(data_set, f"labels are those of test/{name}, train/{name}")
-    write(folder / "test" / name, [header, "angry1.png, 1, 1, 0"])
+    for split in ("train", "test"):  # beside the folders
+        lines = (folder / split / "_classes.csv").read_text().splitlines()
+        lines[1:] = [f"{split}/{line}" for line in lines[1:]]
+        write(folder / f"{split}_labels.csv", lines)
+        (folder / split / "_classes.csv").unlink()
+    assert fingerprint(load_faces(folder)) == fingerprint(data_set)
+    write(folder / "test_labels.csv", [header, "test/angry1.png, 1, 1, 0"])
     with pytest.raises(Problem, match="face 1: has no emotion; correct or remove the line"):
         load_faces(folder)
 
