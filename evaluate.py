@@ -225,8 +225,9 @@ def subjects_in(experiment, run):
 def how_near(experiment, tests):
     """Percent of the test faces, of those whose subject is known, that have a training face of the
     same subject and emotion: the mean over runs, or None."""
+    runs = experiment.runs[:1] if experiment.one_split else experiment.runs
     shares = [share_shown(faces_of(utils.load_arrays(experiment.file(run, "train"))), tests[run])
-              for run in experiment.runs]
+              for run in runs]
     return None if None in shares else 100 * float(np.mean(shares))
 
 
@@ -419,8 +420,7 @@ def steps_in_words(metrics):
 def near_in_words(metrics):
     near = metrics["nearness"]
     text = f"By pixels, the nearest training face shows the right emotion for " \
-        f"{near['nearest_neighbour']:.0f} % of the test faces " \
-        f"(1-nearest-neighbour)"
+        f"{near['nearest_neighbour']:.0f} % of the test faces (1-nearest-neighbour)"
     if near["same_subject_and_emotion"] is not None:
         text += f"; {near['same_subject_and_emotion']:.0f} % of those whose subject is known " \
             f"have a training face of the same subject with the same emotion"

@@ -269,9 +269,8 @@ def write_splits(experiment, data_set, options):
             faces = data_set.faces._replace(images=images)
         for kind, rows, more in (("train", train, {"mean": mean}), ("test", test, {})):
             file = experiment.file(run, kind)
-            made_from = {"file": utils.place_of(file), "inputs": {},
-                         "settings": split_settings(experiment, run)}
-            utils.save_arrays(file, made_from, {
+            job = Job(file, write_splits, [], split_settings(experiment, run))
+            utils.save_arrays(file, job.made_from, {
                 **faces.take(rows)._asdict(), "transforms": transforms[rows], **more})
 
 

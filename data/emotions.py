@@ -141,12 +141,12 @@ def unified(emotions, labels, strict=True):
         if len(alike) > 1:
             notes.append(f"the labels {listed(alike, 4)} may mean one emotion, and are kept apart; "
                          f"--labels {alike[0]}={alike[1]} makes them one")
-    unknown = collections.Counter(name for name in map(names.get, map(same_spelling, emotions))
-                                  if words_of(name) and not meaning(name))
+    result = [names[same_spelling(emotion)] for emotion in emotions]
+    unknown = [f"{name} {count}" for name, count in collections.Counter(result).most_common()
+               if words_of(name) and not meaning(name)]
     if unknown:
-        said = listed([f"{name} {count}" for name, count in unknown.most_common()], 8)
-        notes.append(f"labels with words that are not known: {said}; where these are no emotions, "
-                     f"move the files away, or rename with --labels")
+        notes.append(f"labels with words that are not known: {listed(unknown, 8)}; where these are "
+                     f"no emotions, move the files away, or rename with --labels")
     if all(re.fullmatch(r"\d+(\.0*)?", name) for name in names.values()):
         notes.append("the labels are numbers; --labels 0=anger,1=disgust names them")
-    return np.array([names[same_spelling(emotion)] for emotion in emotions]), notes
+    return np.array(result), notes

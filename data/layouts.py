@@ -19,8 +19,6 @@ from data.emotions import names_emotion
 from data.files import Entry, encodable, file_at, list_folder, list_zip
 from utils import Problem, listed
 
-import numpy as np
-
 SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".webp", ".pgm",
             ".ppm", ".gif"}
 JAFFE_NAME = re.compile(r"([\w-]+)\.(AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?(?:\.\w+)+",
@@ -126,7 +124,7 @@ def beside(folder):
 def tails(text):
     """A path and, where it is another machine's, what is left of it without its first folders."""
     parts = text.replace("\\", "/").split("/")
-    return [text, *("/".join(parts[first:]) for first in range(1, len(parts)) if parts[-1])]
+    return [text, *("/".join(parts[first:]) for first in range(1, len(parts)))]
 
 
 def fer2013_beside(folder):
@@ -157,10 +155,12 @@ def within(files, table):
     return find
 
 
-def read_one_table(candidates, files, place):
+def read_tables(known, files, place):
     """The faces of the one table among files that lists faces, or of one for each side, such as
-    train.csv and test.csv, or train/metadata.csv and so on; None if there is none."""
-    known = list(filter(tables.tells_faces, candidates))
+    train.csv and test.csv, or train/metadata.csv and so on; None if there is none.
+
+    known: those that `tables.tells_faces` knows.
+    """
     names = {posixpath.basename(file.name).lower(): file for file in known}
     fer2013 = names.get("fer2013.csv")
     if set(names) == {"fer2013.csv", "fer2013new.csv"}:
@@ -196,7 +196,7 @@ def read_files(files, place, emotion):
     kinds = listed([f"{kind} {count}" for kind, count in others.most_common()], 3)
     notes = [f"{others.total()} files that are no images were skipped: {kinds}"] if others else []
     if not images:
-        from_table = read_one_table(candidates, files, place)
+        from_table = read_tables(list(filter(tables.tells_faces, candidates)), files, place)
         if from_table is None:
             there = f" that can be read, but {kinds}" if others else ""
             raise Problem(f"{place}: holds no image{there}; {LAYOUTS}")
@@ -215,10 +215,10 @@ def read_files(files, place, emotion):
     level, listing = emotion_level(labelled), list(filter(tables.tells_faces, candidates))
     from_table = None
     if level is None:
-        from_table = read_one_table(listing, files, place)
+        from_table = read_tables(listing, files, place)
     elif len(listing) == 1 and all(map(str.isdecimal, levels_of(labelled)[level])):
         with contextlib.suppress(Problem):  # the numbers may be people: where it lists all images
-            from_table = read_one_table(listing, files, place)
+            from_table = read_tables(listing, files, place)
             if len(from_table[0]) < len(images):
                 from_table = None
     if from_table:
@@ -320,7 +320,7 @@ def emotion_level(images):
     """
     words, digits, levels = {}, [], levels_of(images)
     for number, folders in levels.items():
-        names = {name for name in folders if not tables.side_of(name)}
+        names = {name for name in set(folders) if not tables.side_of(name)}
         known = sum(map(names_emotion, names))
         if known >= 2 and known >= len(names) / 2:
             words[number] = known / len(names), -len(names)  # of happy/happy_01 the former
@@ -381,7 +381,7 @@ def odd_names(images):
 def guessed_level(levels):
     """The last level that is not train/ and test/ alone."""
     for number, folders in levels.items():
-        if not all(map(tables.side_of, folders)):
+        if not all(map(tables.side_of, set(folders))):
             return number
     return -1
 
@@ -418,14 +418,14 @@ def subjects_in(levels, emotion):
         for name, label in zip(folders, levels[emotion]):
             emotions_of[name].add(label)
             names_of[label].add(name)
-        if not all(np.mean([len(others) > 1 for others in several.values()]) > 0.5
+        if not all(sum(len(others) > 1 for others in several.values()) > len(several) / 2
                    for several in (emotions_of, names_of)):
             continue
         said = listed(sorted(emotions_of), 3)
-        if all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name) for name in folders):
+        if all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name) for name in emotions_of):
             return folders, [f"subjects are the folders {said}; where they are not, give --subject "
                              f"PATTERN"]
-        if not any(map(tables.side_of, folders)) and not (number < 0 <= max(levels)):
+        if not any(map(tables.side_of, emotions_of)) and not (number < 0 <= max(levels)):
             above = "[^/]+/" * (number % len(levels) if number < 0 else number)
             notes = [f"the folders {said} are not taken as subjects; where they are, give "
                      f"--subject '^{above}([^/]+)/'"]

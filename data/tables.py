@@ -175,6 +175,7 @@ def from_column_each(columns, rows):
         yield number, place, [*cells, ones[0] if len(ones) == 1 else ""]
 
 
+@functools.cache
 def side_of(folder):
     """The side of a split that a folder's name tells, such as train_set or FER2013Test, or ""."""
     letters = re.sub(r"[\W_]", "", folder.lower())
