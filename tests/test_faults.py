@@ -224,7 +224,8 @@ def processes():
     yield started
     for process in started:
         for pid in living(process.pid):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGKILL)
         process.communicate()
 
 

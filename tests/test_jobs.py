@@ -3,8 +3,6 @@
 import argparse
 import json
 import multiprocessing
-import os
-import signal
 import time
 
 import utils
@@ -151,7 +149,7 @@ def pool():
 
 
 def kill(process):
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # does nothing to a process that has ended: the pool itself ends the others
     process.join()
 
 
