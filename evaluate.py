@@ -148,7 +148,7 @@ def evaluate(experiment):
         results[arm] |= size_of_arm(experiment, arm)
     rungs = []
     if protocol == "published" and "translate" in arms:
-        rungs = ladder(hits, subjects, protocol, ratio, controls=CONTROLS["translate"])
+        rungs = ladder(hits, subjects, CONTROLS["translate"])
     return {
         "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
             "title", "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},

@@ -120,29 +120,32 @@ def uncertainty(values, subjects, protocol, test_to_train):
     degrees : float
         Degrees of freedom of Student's t.
     units : int
-        How many runs or subjects; under published and given the fewer of runs and clusters.
+        How many runs or subjects: the fewer of runs and clusters under published and given, of
+        subjects and folds under kfold.
     """
     from scipy import stats
 
     means, runs = per_unit(values, subjects, protocol)
     mean, units = float(means.mean()), len(means)
     if protocol in ONE_SPLIT:
-        units = min(units, clusters(subjects[0]).max() + 1)
-    if units < 2 or (protocol == "kfold" and len(values) < 2):
-        return mean, None, 0, int(units)
+        units = min(units, int(clusters(subjects[0]).max()) + 1)
+    elif protocol == "kfold":
+        units = min(units, len(values))
+    if units < 2:
+        return mean, None, 0, units
     if protocol in ONE_SPLIT:
         candidates = [two_way_variance(np.stack(values), subjects[0])]
     elif protocol == "holdout":
         candidates = [((1 / units + test_to_train) * np.var(means, ddof=1), units - 1)]
     else:
-        candidates = [(np.var(means, ddof=1) / units, units - 1)]
+        candidates = [(np.var(means, ddof=1) / len(means), len(means) - 1)]
         if protocol == "kfold":
             folds = np.unique(runs, return_inverse=True)[1]
             candidates.append(variance_by_cluster(means - mean, folds))
     variance, degrees = max(candidates, key=lambda candidate: (
         np.sqrt(candidate[0]) * stats.t.ppf(1 - LEVEL, candidate[1]), candidate[1]))
     error = float(np.sqrt(variance))
-    return mean, error if error > 1e-9 else 0.0, float(degrees), int(units)  # 0 but for rounding
+    return mean, error if error > 1e-9 else 0.0, float(degrees), units  # 0 but for rounding
 
 
 def accuracy(hits, subjects, protocol, test_to_train=0.0):
@@ -190,7 +193,7 @@ def gain(first, second, subjects, protocol, test_to_train=0.0):
         ci95 : [low, high] in points within -100 and 100; None of a single unit.
         standard_error : points, or None.
         degrees : degrees of freedom of Student's t.
-        units : how many runs or subjects.
+        units : how many runs or subjects; see `uncertainty`.
         won : percent of runs or subjects on which the first arm does better; ties count half.
         detectable : points. Were this the true gain, the interval would lie above 0 in 80 % of
         such experiments. None where the standard error is 0 or None.
@@ -211,12 +214,12 @@ def gain(first, second, subjects, protocol, test_to_train=0.0):
 
 
 def detectable(gain, level):
-    """The gain in points, at most 100, that a one-sided test at that level sees with 80 % power:
-    (t(1 - level) + t(0.8)) standard errors (Bloom, Evaluation Review 19, 1995)."""
+    """The gain in points that a one-sided test at that level sees with 80 % power: (t(1 - level) +
+    t(0.8)) standard errors (Bloom, Evaluation Review 19, 1995)."""
     from scipy import stats
 
     quantiles = stats.t.ppf([1 - level, 0.8], gain["degrees"])
-    return float(min(100, quantiles.sum() * gain["standard_error"]))
+    return float(quantiles.sum() * gain["standard_error"])
 
 
 # -------------------------------------------------------------------------------------- verdicts
@@ -314,21 +317,21 @@ def questions(arms, controls, protocol):
         other arms than those before it, so it asks for a gain over none again.
     """
     methods = [method for method in controls if method in arms]
-    also = [arm for arm in ("geometric",) if arm in arms]  # asked the first question, no other
+    geometric = ["geometric"] if "geometric" in arms else []
 
-    def against(method, others):
-        return [(method, other) for other in others if other in arms and method in arms]
+    def against(arm, others):
+        return [(arm, other) for other in others if other in arms]
 
-    asked = {BEATS: {method: against(method, ["none"]) for method in methods + also}}
+    asked = {BEATS: {arm: against(arm, ["none"]) for arm in methods + geometric}}
     if protocol == "published":  # elsewhere all arms take the same number of steps
         asked[LONGER] = {method: against(method, [f"longer-{method}"]) for method in methods}
     asked[NEEDS] = {method: against(method, controls[method]) for method in methods
                     if controls[method]}
-    if also:
-        asked[BETTER] = {method: against(method, ["geometric"]) for method in methods}
-        asked[ADDS] = {
-            method: against(f"{method}+geometric", ["geometric", "none"]) for method in controls
-            if f"{method}+geometric" in arms}
+    if geometric:
+        asked[BETTER] = {method: against(method, geometric) for method in methods}
+    if geometric and protocol != "published":  # no arm trains as long as method+geometric there
+        asked[ADDS] = {method: against(f"{method}+geometric", ["geometric", "none"])
+                       for method in controls if f"{method}+geometric" in arms}
     return asked
 
 
@@ -342,16 +345,9 @@ def comparisons(arms, controls, protocol):
     return list(dict.fromkeys(pairs))
 
 
-def exploratory_arms(arms, controls, protocol):
-    """The arms that no question is about: what is seen of them was not asked beforehand."""
-    asked = questions(arms, controls, protocol)
-    about = {arm for methods in asked.values() for several in methods.values()
-             for pair in several for arm in pair}
-    return [arm for arm in arms if arm not in about | {"none"}]
-
-
 def points(gain):
     """+18.4 (+10.6 to +26.2)"""
+    # Adding 0.0 makes 0.0 of -0.0.
     mean, *ends = (round(value, 1) + 0.0 for value in (gain["mean"], *(gain["ci95"] or [])))
     return f"{mean:+.1f}" + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
 
@@ -370,7 +366,7 @@ def answers(gains, controls, protocol):
     list of str
     """
     arms = ["none", *gains]
-    lines, before = [], {}
+    lines, before, asked_about = [], {}, {"none"}
     for question, pairs in questions(arms, controls, protocol).items():
         asked = {method: [gains[arm][other] for arm, other in several]
                  for method, several in pairs.items() if several}
@@ -378,6 +374,7 @@ def answers(gains, controls, protocol):
             before = {}
         words = verdicts(asked, before)
         for method, several in pairs.items():
+            asked_about.update(*several)
             text = f"**{question.format(f'`{method}`')}** "
             if not several:
                 lacking = controls[method] if question == NEEDS else [f"longer-{method}"]
@@ -389,8 +386,8 @@ def answers(gains, controls, protocol):
             lines.append(f"{text}{words[method]}: {said}{more}.")
         for method, several in asked.items():
             before[method] = [*before.get(method, []), *several]
-    others = exploratory_arms(arms, controls, protocol)
-    return lines + exploratory({arm: gains[arm]["none"] for arm in others})
+    return lines + exploratory({arm: over["none"] for arm, over in gains.items()
+                                if arm not in asked_about})
 
 
 def explain(word, gains, before, methods):
@@ -399,18 +396,21 @@ def explain(word, gains, before, methods):
         return f"; there are fewer than {FEWEST_UNITS} runs or test subjects"
     if word != "Not shown":
         return ""
-    if not all(gain["standard_error"] for gain in gains):
-        return "; where a gain is the same in every run or subject, chance cannot be measured"
     if max(map(p_value, gains)) > LEVEL:
+        if not all(gain["standard_error"] for gain in gains):
+            return "; where a gain is the same in every run or subject, chance cannot be measured"
         seen = max(detectable(gain, LEVEL / methods) for gain in gains)
+        if seen >= 100:
+            return "; such an experiment would miss any gain there can be"
         return f"; a true gain of {seen:.1f} points would be seen in 80 % of such experiments"
-    if max(map(p_value, [*gains, *before]), default=1) > LEVEL:
+    if max(map(p_value, [*gains, *before])) > LEVEL:
         return "; this alone is above 0, but a question before it is not answered by Yes"
     return f"; this alone is above 0, but not after Holm's correction for {methods} methods"
 
 
 def exploratory(gains):
-    """A line about the arms over none that no question is about. gains: {arm: gain}"""
+    """A line about the arms over none that no question is about: nobody asked beforehand what is
+    seen of them. gains: {arm: gain}"""
     gains = {arm: gain for arm, gain in gains.items() if gain["units"] >= FEWEST_UNITS}
     if not gains:
         return []
@@ -423,14 +423,12 @@ def exploratory(gains):
 
 
 # ------------------------------------------------------------------------------------ the ladder
-WITHOUT_AUTOENCODER = {
-    "person-mean": "the subject's mean faces", "linear": "a linear model of the change",
-    "blend": "blends of the pixels", "pixel-transfer": "changes of expression in the pixels"}
+WITHOUT_AUTOENCODER = {"person-mean": "the subject's mean faces",
+                       "linear": "a linear model of the change"}
 
 
-def ladder(hits, subjects, protocol, test_to_train=0.0, method="translate",
-           controls=("person-mean", "linear")):
-    """Where a method's gain comes from, a step at a time.
+def ladder(hits, subjects, controls, method="translate"):
+    """Where a method's gain under `published` comes from, a step at a time.
 
     The steps are none -> longer-<method> -> the control with the highest accuracy -> the method;
     arms that were not trained are left out. The steps add up to the gain over none. The control is
@@ -441,7 +439,9 @@ def ladder(hits, subjects, protocol, test_to_train=0.0, method="translate",
     Parameters
     ----------
     hits : {arm: its `hits`}, with none and the method
-    subjects, protocol, test_to_train : see `uncertainty`
+    subjects : see `per_unit`
+    controls : names of the method's controls without an autoencoder
+    method : str
 
     Returns
     -------
@@ -454,10 +454,10 @@ def ladder(hits, subjects, protocol, test_to_train=0.0, method="translate",
         chosen_from : list of the controls it was chosen from; empty of other arms
     """
     def mean(arm):
-        return accuracy(hits[arm], subjects, protocol, test_to_train)["mean"]
+        return accuracy(hits[arm], subjects, "published")["mean"]
 
     def over(arm, other):
-        return gain(hits[arm], hits[other], subjects, protocol, test_to_train)
+        return gain(hits[arm], hits[other], subjects, "published")
 
     trained = [arm for arm in controls if arm in hits]
     best = [max(trained, key=mean)] if trained else []
@@ -466,13 +466,13 @@ def ladder(hits, subjects, protocol, test_to_train=0.0, method="translate",
               "over_none": None, "chosen_from": []}]
     for before, arm in zip(arms, arms[1:]):
         rungs.append({"arm": arm, "accuracy": mean(arm),
-                      "source": source_of_step(before, arm, method, protocol),
+                      "source": source_of_step(before, arm, method),
                       "step": over(arm, before), "over_none": over(arm, "none"),
                       "chosen_from": trained if arm in best else []})
     return rungs
 
 
-def source_of_step(before, arm, method, protocol):
+def source_of_step(before, arm, method):
     """What the step from one rung to the next adds, in words."""
     if arm.startswith("longer-"):
         return "longer training"
@@ -482,7 +482,7 @@ def source_of_step(before, arm, method, protocol):
         added = "the synthetic faces"
     else:
         return "the autoencoder"
-    return f"{added} and longer training" if before == "none" and protocol == "published" else added
+    return f"{added} and longer training" if before == "none" else added
 
 
 def ladder_in_words(rungs):

@@ -69,6 +69,7 @@ def test_kfold_takes_the_wider_interval():
     subjects = [np.array(["A", "B"]), np.array(["C", "D"])]
     found = statistics.gain(first, [np.zeros(2)] * 2, subjects, "kfold")
     assert found["degrees"] == 1 and found["standard_error"] == pytest.approx(5)
+    assert found["units"] == 2  # folds, of four subjects
     first = [np.array([0, 0.12]), np.array([0.10, 0.02])]  # and here subjects do
     found = statistics.gain(first, [np.zeros(2)] * 2, subjects, "kfold")
     assert found["degrees"] == 3
@@ -133,17 +134,20 @@ def test_answers():
             "**Does `translate` need its autoencoder?** No: -4.0 (-6.3 to -1.7) points over pers",
             "**Is `translate` better than standard augmentation?** Not shown: +8.0 (+5.7 to +10.3) "
             "points over geometric; this alone is above 0, but a question before it is not",
-            "Does `translate` add to standard augmentation?** Yes: +3.0 (+0.7 to +5.3) points over "
-            "geometric, +9.0 (+6.7 to +11.3) points over none.",
             "Does `interpolate` do more than longer training?** Not asked: no arm longer-interpola",
-            "(exploratory, 1 looked at): pixel-transfer +8.0"):
+            "(exploratory, 2 looked at): translate+geometric +9.0 (+6.7 to +11.3), pixel-transfer "):
         assert any(said in line for line in lines), said
     lines = statistics.answers(gains, CONTROLS, "loso")
     assert not any("longer training" in line for line in lines)
+    # Only where all arms take as many steps: nothing trains as long as translate+geometric.
+    assert "**Does `translate` add to standard augmentation?** Yes: +3.0 (+0.7 to +5.3) points " \
+        "over geometric, +9.0 (+6.7 to +11.3) points over none." in lines
     for mean in (0, 5):  # five splits on which the arm gains the same
         same, = statistics.answers({"mine": {"none": made_up(mean, error=0.0, units=5)}},
                                    {"mine": ()}, "holdout")
         assert "Not shown" in same and same.endswith("chance cannot be measured.")
+    wide, = statistics.answers({"mine": {"none": made_up(9, error=40.0)}}, {"mine": ()}, "holdout")
+    assert wide.endswith("points over none; such an experiment would miss any gain there can be.")
     own = statistics.answers({"mine": {"none": made_up(3)}}, {"mine": ()}, "loso")
     assert len(own) == 1 and "`mine` beat no augmentation?** Yes: +3.0" in own[0]
     pairs = statistics.comparisons(["none", *gains], CONTROLS, "published")
@@ -293,7 +297,7 @@ def test_ladder():
     arms = {"none": 0.6, "longer-translate": 0.75, "person-mean": 0.85, "linear": 0.7,
             "translate": 0.97}
     hits, subjects = toy_world("published", rng, arms, **WORLDS["published"])
-    rungs = statistics.ladder(hits, subjects, "published")
+    rungs = statistics.ladder(hits, subjects, CONTROLS["translate"])
     assert [rung["arm"] for rung in rungs] == ["none", "longer-translate", "person-mean",
                                                "translate"]
     assert sum(rung["step"]["mean"] for rung in rungs[1:]) == pytest.approx(
@@ -303,11 +307,10 @@ def test_ladder():
     said = statistics.ladder_in_words(rungs)
     assert "come from longer training" in said and "did best of person-mean and linear" in said
     assert evaluate.draw_ladder(rungs).axes[0].get_yticklabels()[0].get_text().startswith("none")
-    short = statistics.ladder({arm: hits[arm] for arm in ("none", "translate")}, subjects,
-                            "published")
+    short = statistics.ladder({arm: hits[arm] for arm in ("none", "translate")}, subjects, ())
     assert "no control was trained" in statistics.ladder_in_words(short)
     worse = {**hits, "translate": [np.zeros(43)] * 5}
-    rungs = statistics.ladder(worse, subjects, "published")
+    rungs = statistics.ladder(worse, subjects, CONTROLS["translate"])
     assert "step by step" in statistics.ladder_in_words(rungs)
 
 
