@@ -91,7 +91,7 @@ def same_emotion_pairs(emotions, most, rng):
             drawn = set()
             while len(drawn) < wanted:
                 drawn.add(tuple(sorted(rng.choice(len(rows), 2, replace=False).tolist())))
-            pairs_of_emotion = np.array(sorted(drawn))
+            pairs_of_emotion = np.array(sorted(drawn), int).reshape(-1, 2)
         pairs.append(rows[pairs_of_emotion])
     return np.concatenate(pairs)
 
@@ -103,8 +103,8 @@ def weighted_sum(parents, weights):
 
 def translate(faces, tools):
     """Every face in each other emotion that a CAE was trained for; at most `tools.most`, drawn."""
-    rows, targets = [], []
-    for source, target in emotion_pairs(faces):
+    pairs, rows, targets = emotion_pairs(faces), [], []
+    for source, target in pairs:
         rows_of_source = np.flatnonzero(faces.emotions == source)
         rows += rows_of_source.tolist()
         targets += [target] * len(rows_of_source)
@@ -114,7 +114,7 @@ def translate(faces, tools):
         kept = np.sort(rng.choice(len(rows), tools.most, replace=False))
         rows, targets = rows[kept], targets[kept]
     images = np.empty((len(rows), *faces.images.shape[1:]), np.float32)
-    for source, target in emotion_pairs(faces):
+    for source, target in pairs:
         chosen = (faces.emotions[rows] == source) & (targets == target)
         if chosen.any():
             images[chosen] = tools.translate(source, target, faces.images[rows[chosen]])
@@ -163,7 +163,8 @@ def rows_by_subject(faces):
 
 # ---------------------------------------------------------------------------------- the controls
 # A control is a function (faces, synthetic) -> Synthetic of its method's faces: as many of each
-# emotion, from the same parents, without an autoencoder.
+# emotion, without an autoencoder, from the same parents (person-mean: from the same subject's faces
+# of the target emotion).
 def weighted_pixels(faces, synthetic):
     """blend and pixel-transfer: the weighted sums of the parents' pixels, in [0, 1]."""
     images = weighted_sum(faces.images[synthetic.parents], synthetic.weights)
@@ -192,7 +193,7 @@ def person_mean(faces, synthetic):
 
 
 COMPONENTS = 32  # as many numbers as the paper's latent has
-STRENGTHS = np.logspace(-3, 4, 15)  # of the ridge, times the mean variance of a component
+STRENGTHS = np.logspace(-3, 4, 15)  # penalties, times the mean squared singular value of x
 
 
 def linear(faces, synthetic):
@@ -282,14 +283,15 @@ def make_synthetic(train, *caes, method, latent, theta, most, seed, balance):
     to keep only as many faces as bring all emotions to the number of the most frequent one.
     """
     faces = network_faces(train)
-    encode = decode = translate_by = None
-    if caes:
+    needs, encode, decode, translate_by = METHODS[method].needs, None, None, None
+    if needs:
         model = build_cae(latent)
+    if needs == "cae":
+        model.set_weights(cae_weights(caes[0], model))
+        encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
+    if needs == "pairs":
         of_pair = {(str(cae["source"]), str(cae["target"])): cae_weights(cae, model)
-                   for cae in caes if "source" in cae}
-        if not of_pair:
-            model.set_weights(cae_weights(caes[0], model))
-            encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
+                   for cae in caes}
 
         def translate_by(source, target, images):
             model.set_weights(of_pair[source, target])
@@ -301,8 +303,8 @@ def make_synthetic(train, *caes, method, latent, theta, most, seed, balance):
         rows = balancing_rows(faces.emotions, synthetic.emotions, np.random.default_rng([*seed, 4]))
         synthetic = Synthetic(*(array[rows] for array in synthetic))
     if not len(synthetic.emotions):
-        raise Problem(f"{method}: makes no face of these; " + (
-            "leave --balance out: all emotions are as frequent" if balance else
+        raise Problem(f"{method}: makes no face in run {seed[1]}; " + (
+            "leave --balance out: all emotions are as frequent there" if balance else
             "leave the method out, or begin with a larger --max-synthetic"))
     return {"names": faces.names, **synthetic._asdict()}
 
@@ -351,6 +353,7 @@ def main():
     experiment = open_experiment(options.experiment)
     default = DEFAULT if experiment.protocol == "published" else DEFAULT_ELSEWHERE
     chosen = possible_methods(experiment, options.methods, options.redo, default)
+    redo = METHODS if "all" in options.redo else options.redo
     methods, controls = [], []
     for run in experiment.runs:
         train = experiment.file(run, "train")
@@ -368,10 +371,10 @@ def main():
                             "theta": experiment.settings["theta"],
                             "most": experiment.settings["max_synthetic"],
                             "seed": [experiment.settings["seed"], run],
-                            "balance": options.balance or was_balanced(experiment, method,
-                                                                       options)}
+                            # As in run 0, until --redo.
+                            "balance": options.balance or (method not in redo and is_balanced(
+                                experiment, method))}
                 methods.append(Job(file, make_synthetic, [train, *caes[row.needs]], settings))
-    redo = options.redo if "all" not in options.redo else METHODS
     for jobs, label in ((methods, "making synthetic faces"), (controls, "making their controls")):
         utils.run_jobs(jobs, label, options,
                        redo=[job for job in jobs if job.settings["method"] in redo])
@@ -384,11 +387,10 @@ def main():
     print(f"next: python train_classifier.py {experiment.path}")
 
 
-def was_balanced(experiment, method, options):
-    """Whether run 0 has balanced faces of a method: all runs have, until --redo."""
-    file = experiment.file(0, "synthetic", method)
-    return file.exists() and not {method, "all"} & {*options.redo} \
-        and utils.read_made_from(file)["settings"].get("balance", False)
+def is_balanced(experiment, method):
+    """Whether a method's faces in run 0, or those that a control goes by, only balance emotions."""
+    file = experiment.file(0, "synthetic", METHODS[method].control_of or method)
+    return file.exists() and utils.read_made_from(file)["settings"].get("balance", False)
 
 
 def possible_methods(experiment, asked, redo, default):
@@ -398,8 +400,11 @@ def possible_methods(experiment, asked, redo, default):
     Raises `Problem` for another one if it was asked for by its name; else it is left out.
     """
     by_name = [method for method in asked + redo if method != "all"]
-    everything = METHODS if "all" in asked else \
-        synthetic_of(experiment, 0) if "all" in redo else []
+    everything = []
+    if "all" in asked:
+        everything = METHODS
+    elif "all" in redo:
+        everything = synthetic_of(experiment, 0)
     obstacles = {}
     for run in experiment.runs:
         faces = faces_of(utils.load_arrays(experiment.file(run, "train")))
@@ -483,6 +488,8 @@ def draw(experiment, options):
         order = np.argsort(synthetic.emotions, kind="stable")  # examples of all emotions
         for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:
             for parent, weight in zip(synthetic.parents[k, :used], synthetic.weights[k]):
+                if weight == 0:
+                    continue
                 name = experiment.caption(faces.subjects[parent], faces.emotions[parent])
                 cells.append((faces.images[parent] / 255, f"minus {name}" if weight < 0 else name))
             caption = f"-> {experiment.labels[synthetic.emotions[k]]}"

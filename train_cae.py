@@ -327,14 +327,17 @@ def main():
         jobs.append(Job(cae, train_cae, [train], {
             "epochs": settings["cae_epochs"], "validation_share": share, "seed": seed,
             **common}, steps))
-        plan = pair_plan(emotion_pairs(faces), settings, steps)
+        plan, pair_epochs = pair_plan(emotion_pairs(faces), settings, steps)
         if not plan and options.scope != "all":
             utils.warn(f"run {run}: no subject is known to show two emotions, so no pair has a CAE")
-        for (source, target), (most_pairs, epochs, pair_steps) in plan.items():
+        elif plan and pair_epochs < settings["pair_epochs"] and run == 0:
+            print(f"the emotion pairs take {pair_epochs} epochs, not {settings['pair_epochs']}: "
+                  f"together at most four times the steps of the one CAE")
+        for (source, target), (most_pairs, pair_steps) in plan.items():
             pair_jobs.append(Job(pair_file(experiment, run, source, target), train_pair,
                                  [train, cae], {
-                "source": source, "target": target, "epochs": epochs, "most_pairs": most_pairs,
-                "seed": seed, **common}, pair_steps))
+                "source": source, "target": target, "epochs": pair_epochs,
+                "most_pairs": most_pairs, "seed": seed, **common}, pair_steps))
     if options.scope == "pairs":
         utils.require([job.path for job in jobs], f"train_cae.py {experiment.path}")
     else:
@@ -348,19 +351,20 @@ def main():
 
 
 def pair_plan(pairs, settings, steps_of_cae):
-    """{(source, target): (most pairs of faces, epochs, steps)} for `emotion_pairs`.
+    """({(source, target): (most pairs of faces, steps)} for `emotion_pairs`, epochs).
 
-    Every pair of emotions gets the experiment's epochs, but all together at most four times the
-    steps of the one CAE. A data set with many takes a subject has many times more pairs of faces:
-    it gets fewer epochs and, where one is too much, fewer pairs.
+    All pairs of emotions get the experiment's epochs, but together at most four times the steps of
+    the one CAE. A data set with many takes a subject has many times more pairs of faces: it gets
+    fewer epochs and, where one is too much, fewer pairs of faces.
     """
-    plan, batch = {}, settings["batch"]
-    for key, rows in pairs.items():
-        most_steps = max(1, int(4 * steps_of_cae / len(pairs)))
-        steps = math.ceil(min(len(rows), most_steps * batch) / batch)
-        epochs = max(1, min(settings["pair_epochs"], most_steps // steps))
-        plan[key] = most_steps * batch, epochs, epochs * steps
-    return plan
+    if not pairs:
+        return {}, 0
+    most_steps = 4 * steps_of_cae
+    most_pairs = max(1, most_steps // len(pairs)) * settings["batch"]
+    steps_per_epoch = {key: math.ceil(min(len(rows), most_pairs) / settings["batch"])
+                       for key, rows in pairs.items()}
+    epochs = max(1, min(settings["pair_epochs"], most_steps // sum(steps_per_epoch.values())))
+    return {key: (most_pairs, epochs * steps) for key, steps in steps_per_epoch.items()}, epochs
 
 
 # ----------------------------------------------------------------------------------- the figures
@@ -451,7 +455,7 @@ def draw_latents(experiment, faces, latents, options):
     figure, both = utils.new_figure(9, 3.6, ncols=2)
     for axes, labels, title in zip(both, (faces.emotions, faces.subjects), ("emotion", "subject")):
         groups = sorted(set(labels.tolist()))
-        for k, (group, label) in enumerate(zip(groups[:20], utils.figure_labels(groups))):
+        for k, (group, label) in enumerate(zip(groups[:20], utils.figure_labels(groups[:20]))):
             axes.plot(*spots[labels == group].T, utils.MARKERS[k % 10], color=utils.COLOURS[k % 10],
                       mfc="none" if k > 9 else None, ms=4, label=label or "unknown")
         axes.set(title=f"by {title}{', the first 20' if len(groups) > 20 else ''}",

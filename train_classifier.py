@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import utils
-from augment import METHODS, synthetic_of
+from augment import METHODS, is_balanced, synthetic_of
 from data.experiment import open_experiment
 from data.faces import SIDE, as_input
 from utils import Job, Problem
@@ -115,8 +115,8 @@ def train_published(train, synthetic=None, *, emotions, epochs, patience, batch,
     train : dict
         Real faces: "images" uint8 (m, 48, 48), "emotions" str (m,).
     synthetic : dict, optional
-        Synthetic faces, which follow the real ones: "images" float32 (k, 48, 48) or
-        (k, 48, 48, 1) in [0, 1], "emotions" str (k,).
+        Synthetic faces, which follow the real ones: "images" float32 (k, 48, 48, 1), never below
+        0 but possibly above 1, "emotions" str (k,).
     emotions : list of str
         All emotions, sorted: output e is the probability of emotions[e].
     epochs, patience, batch : int
@@ -178,13 +178,17 @@ def train_longer(train, other, *, emotions, batch, seed):
     return {**utils.named_weights(state.weights), "history": np.float32(history)}
 
 
-def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batch, seed):
+def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batch, seed,
+                balanced=False):
     """Train LeNet-5 for a fixed number of optimiser steps; half of each batch are real faces.
 
     Parameters
     ----------
     train, synthetic, emotions, batch, seed, geometric
         As for `train_published`.
+    balanced : bool
+        Whether the synthetic faces are those that bring each emotion to the number of the most
+        frequent one. They are then drawn as often as real faces, instead of making half a batch.
     steps : int
         Optimiser steps.
     keep : {"average", "last"}
@@ -194,12 +198,13 @@ def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batc
     Returns
     -------
     dict
-        "w00" to "w09" as from `train_published`. "history": float32 (looks, 3): optimiser steps so
-        far, and the loss and accuracy in the hundred steps before.
+        "w00" to "w09" as from `train_published`. "history": float32 (checkpoints, 3): optimiser
+        steps so far, and the loss and accuracy in the hundred steps before.
     """
     images, labels = images_and_labels(train, synthetic, emotions)
     faces = training_set(images, labels, geometric)
-    batches = mixed_rows(len(train["images"]), len(images), steps, batch, seed)
+    real = len(images) if balanced else len(train["images"])
+    batches = mixed_rows(real, len(images), steps, batch, seed)
     state, rng = fresh_state(len(emotions), seed), maps_generator(seed)
     history, kept = [], []
     for first in range(0, steps, STEPS_PER_CALL):
@@ -209,7 +214,8 @@ def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batc
             kept = [state.weights]
         elif 2 * state.steps > steps:
             kept.append(state.weights)
-    weights = [np.mean(looks, axis=0, dtype=float).astype(np.float32) for looks in zip(*kept)]
+    weights = [np.mean(checkpoints, axis=0, dtype=float).astype(np.float32)
+               for checkpoints in zip(*kept)]
     return {**utils.named_weights(weights), "history": np.float32(history)}
 
 
@@ -242,11 +248,10 @@ class TrainingSet(NamedTuple):
 
 
 def images_and_labels(train, synthetic, emotions):
-    """float32 (n, 48, 48, 1) in [0, 1], int32 (n,): the real faces first, the synthetic ones
-    after."""
+    """float32 (n, 48, 48, 1), int32 (n,): the real faces first, the synthetic ones after."""
     images, names = as_input(train["images"]), train["emotions"]
     if synthetic is not None:
-        images = np.concatenate([images, synthetic["images"].reshape(-1, SIDE, SIDE, 1)])
+        images = np.concatenate([images, synthetic["images"]])
         names = np.concatenate([names, synthetic["emotions"]])
     unknown = set(names.tolist()) - set(emotions)
     if unknown:
@@ -369,7 +374,7 @@ def compiled_steps():
     @tf.function(jit_compile=utils.xla_works())
     def program(weights, means, squares, steps, images, labels, batches, maps, count):
         def step(number, weights, means, squares, loss, hits):
-            real = tf.cast(batches[number] >= 0, tf.float32)  # 0 for a row of -1: no face
+            mask = tf.cast(batches[number] >= 0, tf.float32)  # 0 for a row of -1: no face
             rows = tf.maximum(batches[number], 0)
             if maps is None:
                 inputs = tf.gather(images, rows)
@@ -379,11 +384,11 @@ def compiled_steps():
             with tf.GradientTape() as tape:
                 tape.watch(weights)
                 logits = lenet5(weights, inputs)
-                losses = real * tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-                mean = tf.reduce_sum(losses) / tf.reduce_sum(real)
-            gradients = tape.gradient(mean, weights)
+                losses = mask * tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+                batch_loss = tf.reduce_sum(losses) / tf.reduce_sum(mask)
+            gradients = tape.gradient(batch_loss, weights)
             updated = adam(weights, means, squares, gradients, steps + number + 1)
-            right = real * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
+            right = mask * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
             return number + 1, *updated, loss + tf.reduce_sum(losses), hits + tf.reduce_sum(right)
 
         start = (0, weights, means, squares, 0.0, 0.0)
@@ -507,10 +512,12 @@ def main():
                 settings |= {"epochs": experiment.settings["classifier_epochs"],
                              "patience": experiment.settings["patience"],
                              "geometric": arm.geometric}
-                job = Job(file, train_published, inputs, settings, faces_in(inputs))
+                job = Job(file, train_published, inputs, settings, faces_in(*inputs))
             else:
                 settings |= {"steps": experiment.settings["steps"],
                              "keep": experiment.settings["keep"], "geometric": arm.geometric}
+                if arm.method and is_balanced(experiment, arm.method):
+                    settings["balanced"] = True
                 job = Job(file, train_steps, inputs, settings)
             (longer_jobs if arm.as_long_as else jobs).append(job)
             if name in options.redo:
@@ -550,13 +557,9 @@ def check_parents(train, synthetic):
 
 
 @functools.cache
-def number_of_faces(path):
-    return len(utils.load_arrays(path)["images"])
-
-
-def faces_in(paths):
-    """How many faces an arm trains on, which is what its epochs take time for."""
-    return sum(map(number_of_faces, paths))
+def faces_in(*paths):
+    """How many faces an arm trains on: its epochs take as much time."""
+    return sum(len(utils.load_arrays(path)["images"]) for path in paths)
 
 
 def draw(experiment, options):

@@ -45,8 +45,11 @@ MOST = 5000  # training faces of the baselines that are fitted: their time grows
 
 
 def subsample(images, emotions):
-    """At most `MOST` training faces, drawn without replacement."""
-    rows = np.random.default_rng(0).permutation(len(images))[:MOST]
+    """At most `MOST` training faces, drawn without replacement, one at least of each emotion."""
+    rows = np.random.default_rng(0).permutation(len(images))
+    if len(rows) > MOST:
+        firsts = np.unique(emotions[rows], return_index=True)[1]
+        rows = np.concatenate([rows[firsts], np.delete(rows, firsts)])[:MOST]
     return images[rows], emotions[rows]
 
 
@@ -152,6 +155,14 @@ def share_shown(train, test):
     shown = [(subject, emotion) in known for subject, emotion
              in zip(test.subjects.tolist(), test.emotions.tolist()) if subject]
     return float(np.mean(shown)) if shown else None
+
+
+def share_of_known_people(train, test):
+    """The share, 0 to 1, of test faces whose subject has training faces; None unless it is known of
+    all faces who they are."""
+    if "" in train.subjects or "" in test.subjects:
+        return None
+    return float(np.isin(test.subjects, train.subjects).mean())
 
 
 def novelty(synthetic_images, synthetic_emotions, synthetic_subjects,

@@ -80,13 +80,18 @@ def meaning(label):
     return " ".join(meanings) if all(meanings) else ""
 
 
+def emotions_in(text):
+    """{"anger"} of "angry_01": what the words in a text mean that are for emotions."""
+    return {MEANINGS[word] for word in words_of(text) if word in MEANINGS}
+
+
 def names_emotion(text):
     """Whether a folder's name has a word for an emotion in it, or is the code of one."""
-    return text.casefold() in CODES or any(word in MEANINGS for word in words_of(text))
+    return text.casefold() in CODES or bool(emotions_in(text))
 
 
 def same_spelling(label):
-    """What labels that differ in case, in the encoding of accents or in blanks have in common."""
+    """The key under which labels count as one: whatever their case, encoding of accents, blanks."""
     return " ".join(unicodedata.normalize("NFC", label.casefold()).split())
 
 
@@ -108,7 +113,7 @@ def unified(emotions, labels, strict=True):
     ----------
     emotions : list of n labels as the data set has them
     labels : "angry=anger,1=surprise", or ""
-    strict : whether each label to be renamed has to occur
+    strict : whether each label to be renamed has to occur; else a note says which do not
 
     Returns
     -------
@@ -125,14 +130,17 @@ def unified(emotions, labels, strict=True):
         if len(counts) > 1 and not code:
             notes.append(f"the labels {listed(sorted(map(repr, counts)), 4)} are one: "
                          f"{names[key]}")
-    renamed = parsed_labels(labels)
+    renamed, as_it_is = parsed_labels(labels), dict(names)
     for key, new in renamed.items():
-        if key not in names and not strict:
+        if key in names:  # a new name that is there in another spelling is that label
+            there = same_spelling(new)
+            names[key] = new if there in renamed else as_it_is.get(there, new)
             continue
-        if key not in names:
-            raise Problem(f"--labels {labels}: no face has the label {key}; there are "
-                          f"{listed(sorted(names.values()), 12)}")
-        names[key] = new
+        said = f"--labels {labels}: no face has the label {key}; there are " \
+            f"{listed(sorted(names.values()), 12)}"
+        if strict:
+            raise Problem(said)
+        notes.append(said)
     meanings = collections.defaultdict(list)
     for name in sorted(set(names.values())):
         if meaning(name):

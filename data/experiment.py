@@ -51,7 +51,7 @@ COMMON = {
 }
 # Without validation faces nothing is selected. On JAFFE accuracies had levelled off at 8,000 steps.
 FIXED_STEPS = COMMON | {"align": "mean", "steps": 8000, "keep": "average"}
-DEFAULTS = {  # each row of settings is all that its protocol has
+DEFAULTS = {  # a protocol has the settings of its row; others are refused
     "published": COMMON | {"runs": 5,  # enough for an interval of ten points
                            "align": "none",  # the paper's box
                            "classifier_epochs": 80,  # the paper's
@@ -63,15 +63,21 @@ DEFAULTS = {  # each row of settings is all that its protocol has
 }
 
 
-def protocol_defaults(protocol, dataset, faces, subjects):
-    """The settings of a protocol where none are given, on so many faces of so many subjects."""
-    settings, training = {"protocol": protocol} | DEFAULTS[protocol], 0.8 * faces
+def protocol_defaults(given, dataset, faces, subjects):
+    """The settings of a protocol where none are given, on so many faces of so many subjects.
+
+    given: those that are, of which protocol, batch and folds decide others.
+    """
+    protocol = given.get("protocol", "published")
+    settings = {"protocol": protocol} | DEFAULTS[protocol]
+    training = 0.8 * faces
     settings["crop"] = JAFFE_BOX if dataset in ("JAFFE", "standin") else "square"
     # A thousand faces take the paper's 80 epochs, more of them as many steps.
-    settings["cae_epochs"] = max(1, min(80, int(80 * 1000 / training)))
+    settings["cae_epochs"] = max(1, min(settings["cae_epochs"], int(80 * 1000 / training)))
     if "steps" in settings:  # every face about ten times, half of a batch being real
-        settings["steps"] = max(8000, int(np.ceil(20 * training / settings["batch"] / 100)) * 100)
-    settings["runs"] = min(settings["runs"], most_runs(settings, subjects))
+        steps = 20 * training / given.get("batch", settings["batch"])
+        settings["steps"] = max(settings["steps"], int(np.ceil(steps / 100)) * 100)
+    settings["runs"] = min(settings["runs"], most_runs(settings | given, subjects))
     return settings
 
 
@@ -153,7 +159,7 @@ class Experiment:
     folder: Path
     data: str  # where the images are
     dataset: str  # what they are called in tables and figures
-    stand_in: bool  # drawn faces in JAFFE's place
+    stand_in: bool  # whether there are faces that are drawn
     faces: int
     subjects: int  # 0 where it is not known who is who
     emotions: list
@@ -197,7 +203,7 @@ class Experiment:
     @property
     def title(self):
         """What its faces are called before people."""
-        return "drawn stand-in faces, not JAFFE" if self.stand_in else self.dataset
+        return "drawn stand-in faces, not JAFFE" if self.dataset == "standin" else self.dataset
 
     @property
     def labels(self):
@@ -294,7 +300,7 @@ def default_folder():
     data, results = default_data().resolve(), utils.ROOT / "results"
     usual = results / f"{data.stem}-published"
     for folder in (usual, *sorted(results.glob("*-published"))):
-        with contextlib.suppress(Problem):  # of one that is not asked for
+        with contextlib.suppress(Problem):  # another experiment here may be damaged
             if Path(read_experiment(folder).data) == data:
                 return folder
     return usual
@@ -334,9 +340,11 @@ def create_or_resume(folder, data, results, given):
     path = Path(data if data is not None else experiment.data if experiment else default_data())
     if data == "":
         raise Problem("--data: is empty; give a folder, a zip or a CSV of faces")
-    if path == utils.ROOT / "data" / "standin" and not path.exists():
-        print("there is no JAFFE in data/: drawing the stand-in faces")
-        standin.draw_all(path)
+    if path == utils.ROOT / "data" / "standin":
+        if data is None and experiment is None:
+            print("there is no jaffe.zip and no jaffe/ in data/: this is the drawn stand-in")
+        if not path.exists():
+            standin.draw_all(path)
     settings = COMMON | given
     if experiment:
         settings = experiment.settings | {"test": given.get("test", experiment.settings["test"])}
@@ -356,13 +364,13 @@ def create_or_resume(folder, data, results, given):
     if experiment.fingerprint != fingerprint(data_set):
         raise Problem(f"{experiment.folder}: began with other faces than those of {path}; restore "
                       f"them, or give --results another folder")
-    runs = given.get("runs", len(experiment.runs))
     for name, value in given.items():
         began = experiment.settings.get(name)
         if value != began and name != "test" and (name != "runs" or value < began):
             raise Problem(f"{experiment.folder}: began with {name.replace('_', ' ')} {began}, now "
                           f"{value} is asked for; leave it out, or begin another experiment")
-    runs = min(runs, most_runs(experiment.settings, experiment.subjects))
+    runs = min(given.get("runs", len(experiment.runs)),
+               most_runs(experiment.settings, experiment.subjects))
     test = str(Path(settings["test"]).resolve()) if settings["test"] else ""
     resumed = replace(experiment, data=str(path.resolve()),
                       settings=experiment.settings | {"runs": runs, "test": test})
@@ -376,23 +384,22 @@ def create_or_resume(folder, data, results, given):
 
 def new_experiment(data_set, path, results, given):
     """An `Experiment` with its protocol's settings where none is given, not yet written."""
-    protocol = given.get("protocol", "published")
-    for name in given.keys() - {"protocol", *DEFAULTS[protocol]}:
+    faces, subjects = len(data_set.splits), set(data_set.faces.subjects.tolist()) - {""}
+    defaults = protocol_defaults(given, data_set.name, faces, len(subjects))
+    protocol = defaults["protocol"]
+    for name in given.keys() - defaults.keys():
         raise Problem(f"--{name.replace('_', '-')} has no effect in the protocol {protocol}; "
                       f"leave it out")
     if given.get("test") and protocol != "given":
         raise Problem("--test: needs --protocol given, in which another data set tests")
-    if given.get("crop") == "manifest" != data_set.crop:
+    if given.get("crop") == "manifest" and data_set.crop != "manifest":
         raise Problem("--crop manifest: these faces bring no boxes; leave it out")
-    faces, subjects = len(data_set.splits), set(data_set.faces.subjects.tolist()) - {""}
-    settings = protocol_defaults(protocol, data_set.name, faces, len(subjects)) | given
-    settings["crop"] = data_set.crop
-    settings["runs"] = min(settings["runs"], most_runs(settings, len(subjects)))
     experiment = Experiment(
         folder=Path(results), data=str(path), dataset=data_set.name,
-        stand_in=data_set.name == "standin", faces=faces, subjects=len(subjects),
+        stand_in=data_set.drawn, faces=faces, subjects=len(subjects),
         emotions=sorted(set(data_set.faces.emotions.tolist())), fingerprint=fingerprint(data_set),
-        notes=data_set.notes, environment=utils.environment(), settings=settings)
+        notes=data_set.notes, environment=utils.environment(),
+        settings=defaults | given | {"crop": data_set.crop})
     words = [data_set.name.lower(), protocol]
     words += [f"{name}-{Path(value).stem if name == 'test' else value}"
               for name, value in non_default(experiment).items() if name != "runs"]
@@ -403,7 +410,7 @@ def new_experiment(data_set, path, results, given):
 def non_default(experiment):
     """{option: value} of the settings that differ from the protocol's, in the order of their names.
     """
-    defaults = protocol_defaults(experiment.protocol, experiment.dataset, experiment.faces,
+    defaults = protocol_defaults(experiment.settings, experiment.dataset, experiment.faces,
                                  experiment.subjects)
     return {name.replace("_", "-"): value for name, value in sorted(experiment.settings.items())
             if value != defaults[name]}

@@ -17,8 +17,8 @@ from data import standin
 from data.emotions import EMOTION_NAMES as EMOTION_NAMES  # for those who draw and report
 from data.emotions import meaning, same_spelling, unified
 from data.files import Entry, file_at
-from data.layouts import matched, read_layout
-from data.leaks import leak_notes
+from data.layouts import JAFFE_NAME, matched, read_layout
+from data.leaks import leak_notes, near_twins
 from data.tables import MIN_SIDE
 from utils import Problem, listed
 
@@ -63,6 +63,7 @@ class DataSet(NamedTuple):
     wide_crops: np.ndarray  # n `WideCrop`, for registration alone
     splits: np.ndarray  # str (n,): "train", "test", or "" where the data brings no split
     name: str  # "JAFFE", "standin" or the name of its folder or file
+    drawn: bool  # whether any of them is the stand-in's
     crop: str
     notes: list  # what is odd about the faces: sentences
 
@@ -73,9 +74,12 @@ def as_input(images):
 
 
 def default_data():
-    """JAFFE where data/README.md says to put it, else the drawn stand-in."""
-    places = [utils.ROOT / "data" / name for name in ("jaffe", "jaffe.zip", "standin")]
-    return next((place for place in places if place.exists()), places[-1])
+    """JAFFE where data/README.md says to put it, or whatever begins with its name there, else the
+    drawn stand-in."""
+    folder = utils.ROOT / "data"
+    places = [place for place in folder.glob("*") if place.name.lower().startswith("jaffe")
+              and (place.is_dir() or place.suffix.lower() == ".zip")]
+    return min(places, key=lambda place: (len(place.name), place.name), default=folder / "standin")
 
 
 def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, plain="square"):
@@ -107,13 +111,17 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
     if subject:
         entries = [entry._replace(subject=matched(entry, subject, "--subject"))
                    for entry in entries]
+        notes = [note for note in notes if "--subject" not in note]  # how else to tell them
+        counts = collections.Counter(entry.subject for entry in entries)
+        notes.append(f"--subject finds {len(counts)} subjects: " + listed(
+            [f"{name} {count}" for name, count in sorted(counts.items())], 8))
     # By file name first: the published split depends on it, and layouts differ in folders only.
     entries.sort(key=lambda entry: (PurePosixPath(entry.name).name, entry.name))
     for entry, other in itertools.pairwise(entries):
         if entry.name == other.name:
             raise Problem(f"{other.place}: {entry.name} a second time; remove one")
     names = np.array([entry.name for entry in entries])
-    subjects = np.array([entry.subject for entry in entries])
+    subjects, subject_notes = unified_subjects([entry.subject for entry in entries])
     own_labels, _ = unified([entry.emotion for entry in entries], "")
     emotions, label_notes = unified([entry.emotion for entry in entries], labels, alone)
     splits, split_notes = two_sides([entry.split for entry in entries])
@@ -128,20 +136,36 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
     faces = Faces(names, subjects, emotions, images)
     if alone:
         require_emotions(faces)
-    notes += label_notes + split_notes + crop_notes + image_notes + oddities(faces, splits)
+    notes += label_notes + subject_notes + split_notes + crop_notes + image_notes
+    notes += oddities(faces, splits)
     if jaffe and not drawn:
         notes += jaffe_oddities(subjects, own_labels, path)
-    stem = re.sub(r"[^\w-]+", "-", path.resolve().stem) or "faces"
+    stem = path.resolve().name if path.is_dir() else path.resolve().stem
+    stem = re.sub(r"[^\w-]+", "-", stem) or "faces"
     if stem.lower() in ("jaffe", "standin"):  # a folder's name makes no JAFFE
         stem += "-faces"
     name = "standin" if drawn else "JAFFE" if jaffe else stem
-    return DataSet(faces, wide_crops, splits, name, crop, notes)
+    return DataSet(faces, wide_crops, splits, name, bool(drawn), crop, notes)
+
+
+def unified_subjects(subjects):
+    """(str (n,), notes): names that differ in case or in the encoding of accents are one person's.
+    """
+    spellings = {}
+    for subject, _ in collections.Counter(subjects).most_common():
+        spellings.setdefault(same_spelling(subject), []).append(subject)
+    alike = [" and ".join(several) for several in spellings.values() if len(several) > 1]
+    notes = [f"these are taken as one person: {listed(alike, 3)}"] if alike else []
+    return np.array([spellings[same_spelling(subject)][0] for subject in subjects]), notes
 
 
 def default_crop(entries, jaffe, plain):
-    """The framing where none is asked for; `plain` of faces that say nothing about it."""
+    """The framing where none is asked for; `plain` of faces that say nothing about it. A part of
+    JAFFE, or JAFFE in a table, is known by its names."""
     if entries[0].box:
         return "manifest"
+    names = [JAFFE_NAME.fullmatch(PurePosixPath(entry.name).name) for entry in entries]
+    jaffe = jaffe or all(match and match["subject"] in JAFFE_SUBJECTS for match in names)
     with contextlib.suppress(OSError, ValueError):  # which `read_images` tells
         if jaffe and decode(entries[0].read()).grey.size == JAFFE_SIZE:
             return JAFFE_BOX
@@ -149,13 +173,18 @@ def default_crop(entries, jaffe, plain):
 
 
 def load_photo(path, crop):
-    """(uint8 (48, 48), `WideCrop`) of one image file, framed as `load_faces` frames."""
+    """(uint8 (48, 48), `WideCrop`, notes) of one image file, framed as `load_faces` frames; JAFFE's
+    box is for images of its size alone, of others the centred square is taken."""
     file = file_at(path)
     if not Path(path).is_file():
-        raise Problem(f"{file.place}: no such file")
-    images, wide_crops, _, _ = read_images(
+        raise Problem(f"{file.place}: " + ("is a folder; give its files" if Path(path).is_dir()
+                                           else "no such file"))
+    with contextlib.suppress(OSError, ValueError):  # which `read_images` tells
+        if crop == JAFFE_BOX and decode(file.read()).grey.size != JAFFE_SIZE:
+            crop = "square"
+    images, wide_crops, _, notes = read_images(
         [Entry(file.name, "", "", "", (), file.read, file.place)], crop)
-    return images[0], wide_crops[0]
+    return images[0], wide_crops[0], notes
 
 
 def with_test_set(data_set, other):
@@ -176,7 +205,7 @@ def with_test_set(data_set, other):
     if not known.any():
         raise Problem(f"{other.name}: has none of the emotions of {data_set.name} "
                       f"({listed(trained, 8)}) but {listed(left_out, 8)}; {way_out}")
-    notes = [*data_set.notes, *other.notes]
+    notes = [*data_set.notes, *other.notes, f"all test faces are those of {other.name}"]
     if left_out:
         notes.append(f"{(~known).sum()} test faces are left out, whose emotions no training face "
                      f"shows: {listed(left_out, 8)}" + (f"; {way_out}" if renamed else ""))
@@ -190,13 +219,18 @@ def with_test_set(data_set, other):
             raise Problem(f"{name} of {other.name}: has the same pixels as the training face "
                           f"{seen[image.tobytes()]}; remove it from one of the data sets")
     test = test._replace(
-        names=np.array([f"test of {other.name}/{name}" for name in test.names.tolist()]),
-        subjects=np.array([subject and f"{subject} of {other.name}"
-                           for subject in test.subjects.tolist()]))
+        names=np.array([f"--test/{name}" for name in test.names.tolist()]),
+        subjects=np.array([subject and f"--test {subject}" for subject in test.subjects.tolist()]))
     faces = Faces(*(np.concatenate(arrays) for arrays in zip(data_set.faces, test)))
     splits = np.repeat(["train", "test"], [len(data_set.splits), len(test.names)])
-    return data_set._replace(faces=faces, splits=splits, notes=notes, wide_crops=np.concatenate(
-        [data_set.wide_crops, other.wide_crops[known]]))
+    twins = [f"{faces.names[row]} as {faces.names[twin]}" for row, twin
+             in near_twins(faces.images, np.arange(len(splits))) if splits[row] != splits[twin]]
+    if twins:
+        notes.append(f"test faces of nearly the same pixels as training faces, A LEAK: "
+                     f"{listed(twins, 3)}")
+    return data_set._replace(faces=faces, splits=splits, notes=notes,
+                             drawn=data_set.drawn or other.drawn, wide_crops=np.concatenate(
+                                 [data_set.wide_crops, other.wide_crops[known]]))
 
 
 def fingerprint(data_set):
@@ -319,7 +353,7 @@ def read_images(entries, crop):
         raise Problem("{}: cannot be read as an image ({}); replace or remove the file".format(
             *unreadable[0]))
     if unreadable:
-        said = listed([f"{place} ({reason})" for place, reason in unreadable], 3)
+        said = listed([f"{place} ({reason})" for place, reason in unreadable], 20)
         raise Problem(f"{len(unreadable)} images cannot be read: {said}; replace or remove them")
     notes = []
     if transparent:

@@ -135,7 +135,7 @@ def list_zip(path):
 
 
 def in_letters(name):
-    """Whether what is no ASCII in a name are letters."""
+    """Whether all characters of a name that are no ASCII are letters."""
     return all(ord(letter) < 128 or letter.isalpha() for letter in name)
 
 

@@ -1,7 +1,7 @@
 """Which layout a data set has: from a path to entries, a face each, with notes for the user.
 
-A label stands in a list that came with the images, in the file's name, or in the name of a folder
-above it: `read_files` looks for them in this order.
+Where a label stands, `read_files` looks in this order: the label files of RAF-DB and CK+, names as
+JAFFE, KDEF and RaFD have them, folders, and a table beside the images.
 """
 
 import collections
@@ -15,20 +15,23 @@ import unicodedata
 from pathlib import PurePosixPath
 
 from data import labelfiles, tables
-from data.emotions import names_emotion
+from data.emotions import emotions_in, names_emotion
 from data.files import Entry, encodable, file_at, list_folder, list_zip
+from data.labelfiles import base
 from utils import Problem, listed
 
 SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jfif", ".mpo", ".bmp", ".webp", ".pgm",
             ".ppm", ".gif"}
-JAFFE_NAME = re.compile(r"([\w-]+)\.(AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?(?:\.\w+)+",
-                        re.IGNORECASE)
-KDEF_NAME = re.compile(r"[AB]([FM]\d\d)(AF|AN|DI|HA|NE|SA|SU)(S|FL|FR|HL|HR)\.\w+", re.IGNORECASE)
+JAFFE_NAME = re.compile(
+    r"(?P<subject>[\w-]+)\.(?P<emotion>AN|DI|FE|HA|NE|SA|SU)\d+(?:\.\d+)?(?:\.\w+)+", re.IGNORECASE)
+KDEF_NAME = re.compile(
+    r"[AB](?P<subject>[FM]\d\d)(?P<emotion>AF|AN|DI|HA|NE|SA|SU)(?P<view>S|FL|FR|HL|HR)\.\w+",
+    re.IGNORECASE)
 KDEF = {"af": "afraid", "an": "angry", "di": "disgusted", "ha": "happy", "ne": "neutral",
         "sa": "sad", "su": "surprised"}
-RAFD_NAME = re.compile(
-    r"Rafd\d+_(\d+)_\w+_(angry|contemptuous|disgusted|fearful|happy|neutral|sad|surprised)_"
-    r"(frontal|left|right)\.\w+", re.IGNORECASE)
+RAFD_NAME = re.compile(  # the camera's angle comes first; the last word is where the eyes look
+    r"Rafd(?P<view>\d+)_(?P<subject>\d+)_\w+_(?P<emotion>angry|contemptuous|disgusted|fearful|happy|"
+    r"neutral|sad|surprised)_(frontal|left|right)\.\w+", re.IGNORECASE)
 NAMES = (("JAFFE", JAFFE_NAME), ("KDEF", KDEF_NAME), ("RaFD", RAFD_NAME))
 # S005, AF01, 001, take000, subject 3: people and takes, not emotions.
 NUMBERED = re.compile(r"[^\W\d_]{0,20}[ _.-]?\d{1,8}")
@@ -112,10 +115,10 @@ def beside(folder):
     bases = folder, folder / "images", folder.parent / "images", folder.parent
 
     def find(text):
-        for tail, base in itertools.product(tails(text), bases):
+        for tail, root in itertools.product(tails(text), bases):
             for spelling in spellings(tail):
-                if os.path.isfile(base / spelling):
-                    return file_at(base / spelling, posixpath.normpath(encodable(spelling)))
+                if os.path.isfile(root / spelling) and same_side(text, f"{root.name}/{spelling}"):
+                    return file_at(root / spelling, posixpath.normpath(encodable(spelling)))
         return None
 
     return find
@@ -127,12 +130,17 @@ def tails(text):
     return [text, *("/".join(parts[first:]) for first in range(1, len(parts)))]
 
 
+def same_side(text, path):
+    """Whether a table's path and the one that is found do not lie on two sides of a split."""
+    return len({tables.side_in(text.replace("\\", "/")), tables.side_in(path)} - {""}) < 2
+
+
 def fer2013_beside(folder):
     return file_at(folder / "fer2013.csv") if (folder / "fer2013.csv").is_file() else None
 
 
 def within(files, table):
-    """The same for a table that lies among `files`: only these can be named."""
+    """Like `beside`, for a table among the files of a folder or zip: it finds none but these."""
     by_name = {file.name: file for file in files}
     by_base = collections.defaultdict(list)
     for file in files:
@@ -140,14 +148,14 @@ def within(files, table):
     folder = posixpath.dirname(table.name)
 
     def find(text):
-        for base in (folder, posixpath.join(folder, "images"), posixpath.join(folder, "../images")):
+        for root in (folder, posixpath.join(folder, "images"), posixpath.join(folder, "../images")):
             for spelling in spellings(text):
-                file = by_name.get(posixpath.normpath(posixpath.join(base, spelling)))
+                file = by_name.get(posixpath.normpath(posixpath.join(root, spelling)))
                 if file:
                     return file
         for tail in tails(text):
             alike = [file for file in by_base[posixpath.basename(tail)]
-                     if f"/{file.name}".endswith(f"/{tail}")]
+                     if f"/{file.name}".endswith(f"/{tail}") and same_side(text, file.name)]
             if len(alike) == 1:
                 return alike[0]
         return None
@@ -199,8 +207,14 @@ def read_files(files, place, emotion):
         from_table = read_tables(list(filter(tables.tells_faces, candidates)), files, place)
         if from_table is None:
             there = f" that can be read, but {kinds}" if others else ""
-            raise Problem(f"{place}: holds no image{there}; {LAYOUTS}")
+            zips = [file.name for file in files if suffix(file) == ".zip"]
+            hint = f"unpack {listed(zips, 3)}, or give --data that file; or " if zips else ""
+            raise Problem(f"{place}: holds no image{there}; {hint}{LAYOUTS}")
         return from_table
+    empty = {folder for file in files for folder in folders_of(file) if names_emotion(folder)} - {
+        folder for file in images for folder in folders_of(file)}
+    if empty:
+        notes.append(f"no image that can be read lies in the folders {listed(sorted(empty), 8)}")
     if emotion:
         return unlabelled(images), notes
     label_list, ck_labels = labelfiles.rafdb_list(files), labelfiles.ck_labels(files)
@@ -235,10 +249,13 @@ def read_files(files, place, emotion):
 
 
 def without_unlabelled(images):
-    """(images, notes) without those that lie in test/ itself where others lie in folders below."""
-    left_out = {file.name for file in images if folders_of(file) and
-                tables.side_of(folders_of(file)[-1]) and
-                not any(map(names_emotion, folders_of(file)))}
+    """(images, notes) without those that lie in test/ itself where others lie in folders below, or
+    anywhere in it where no folder there is an emotion's but those in train/ are."""
+    labelled = {file.name for file in images if any(map(names_emotion, folders_of(file)))}
+    sides = {tables.side_in(name) for name in labelled}
+    left_out = {file.name for file in images if file.name not in labelled and folders_of(file) and (
+        tables.side_of(folders_of(file)[-1]) or
+        sides and tables.side_in(file.name) not in sides | {""})}
     if not 0 < len(left_out) < len(images):
         return images, []
     return [file for file in images if file.name not in left_out], [
@@ -248,10 +265,6 @@ def without_unlabelled(images):
 
 def suffix(file):
     return PurePosixPath(file.name).suffix.lower()
-
-
-def base(file):
-    return PurePosixPath(file.name).name
 
 
 def entries_by_name(images):
@@ -265,14 +278,16 @@ def entries_by_name(images):
         if "" in splits:  # some faces alone in a folder called test
             splits = [""] * len(images)
         for file, match, split in zip(images, matches, splits):
-            code = match[2].upper() if dataset == "JAFFE" else match[2].lower()
-            entries.append(Entry(match[0], match[1].upper() if dataset == "KDEF" else match[1],
+            subject, code = match["subject"], match["emotion"].lower()
+            if dataset == "JAFFE":
+                code = code.upper()
+            entries.append(Entry(match[0], subject.upper() if dataset == "KDEF" else subject,
                                  KDEF.get(code, code), split, (), file.read, file.place))
         folders = {name for path in map(folders_of, images) for name in path[-1:]}
         if dataset != "JAFFE" or len(folders) > 1:
             notes.append(f"person and emotion are those of {dataset}'s names, not of folders")
         if dataset != "JAFFE":
-            aside = sum(match[3].lower() not in ("s", "frontal") for match in matches)
+            aside = sum(match["view"].lower() not in ("s", "090") for match in matches)
             if aside:
                 notes.append(f"{aside} of {dataset}'s {len(images)} faces are not seen from the "
                              f"front")
@@ -357,7 +372,10 @@ def entries_by_folder(images, level, place, hint):
         level = guessed_level(levels)
     splits, counts = splits_of(images), collections.Counter(levels[level])
     refuse_people(images, counts, place, known, hint)
+    if not known or all(map(str.isdecimal, counts)):
+        refuse_names_that_tell(images, place)
     if not known:
+        refuse_two_levels(levels, place)
         said = listed([f"{name} {count}" for name, count in counts.most_common()], 10)
         notes.append(f"no folders have names of emotions that are known: the last ones are taken "
                      f"as labels, {said}; {EMOTION_WAY_OUT}")
@@ -403,13 +421,32 @@ def refuse_people(images, counts, place, known, hint):
         raise Problem(f"{said}; {hint}{EMOTION_WAY_OUT}")
 
 
+def refuse_names_that_tell(images, place):
+    """Raise `Problem` where the files' names, unlike the folders', have words for emotions."""
+    told = [emotions_in(PurePosixPath(file.name).stem) for file in images]
+    if len(set().union(*told)) > 1 and sum(map(bool, told)) >= len(told) / 2:
+        raise Problem(f"{place}: the names of the files have words for emotions, the folders have "
+                      f"not; --emotion '([A-Za-z]+)' takes the first word of a name")
+
+
+def refuse_two_levels(levels, place):
+    """Raise `Problem` where two levels of folders may be the emotions, beside a split's sides."""
+    several = {tuple(folders) for folders in levels.values()
+               if len(set(folders)) > 1 and not all(map(tables.side_of, set(folders)))}
+    if len(several) > 1:
+        said = " or ".join(sorted(listed(sorted(set(folders)), 3) for folders in several))
+        raise Problem(f"{place}: it is not told which folders are the emotions, {said}; "
+                      f"{EMOTION_WAY_OUT}")
+
+
 def subjects_in(levels, emotion):
     """(subjects, notes): the first level of folders that look like people beside the emotions'.
 
     Their names have numbers, most emotions have several of them, and most have several emotions.
-    Of folders with other names that do so too, a note says how to make them subjects.
+    Of folders with other names that do so too, a note says how to make them subjects; numbers that
+    come again below most of those are takes.
     """
-    notes = []
+    notes, above = [], None
     for number in sorted(levels):
         folders = levels[number]
         if number == emotion or folders == levels[emotion]:
@@ -422,11 +459,15 @@ def subjects_in(levels, emotion):
                    for several in (emotions_of, names_of)):
             continue
         said = listed(sorted(emotions_of), 3)
-        if all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name) for name in emotions_of):
+        again = above and sum(len({upper for upper, name in zip(above, folders) if name == own}) > 1
+                              for own in emotions_of) > len(emotions_of) / 2
+        if not again and all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name)
+                             for name in emotions_of):
             return folders, [f"subjects are the folders {said}; where they are not, give --subject "
                              f"PATTERN"]
-        if not any(map(tables.side_of, emotions_of)) and not (number < 0 <= max(levels)):
-            above = "[^/]+/" * (number % len(levels) if number < 0 else number)
+        if not again and not any(map(tables.side_of, emotions_of)) and \
+                not (number < 0 <= max(levels)):
+            above, before = folders, "[^/]+/" * (number % len(levels) if number < 0 else number)
             notes = [f"the folders {said} are not taken as subjects; where they are, give "
-                     f"--subject '^{above}([^/]+)/'"]
+                     f"--subject '^{before}([^/]+)/'"]
     return [""] * len(levels[emotion]), notes

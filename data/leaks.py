@@ -12,11 +12,12 @@ from utils import listed
 import numpy as np
 
 TWIN = 1.5  # grey levels, mean over pixels, by which recompressed faces differ at most
-SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))  # rows, columns; a twin has the opposite ones
+# Rows and columns; the opposite shifts are found from a pair's other face.
+SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
 BLOCK = 8  # pixels
 ENOUGH = 1000  # twins to be warned of
 # A frame's number: at the end of a name that has another number, or all there is of it.
-FRAME = re.compile(r"(.*\d.*?)[_-](?:frame|img|image)?[_-]?\d{4,}")
+FRAME = re.compile(r"(.*\d.*?)[_-](?:frame[_-]?\d+|(?:img|image)?[_-]?\d{4,})")
 FRAME_ALONE = re.compile(r"(?:frame|img|image)?[ _-]?\d+")
 NUMBERED_FOLDER = re.compile(r"[^\W\d_]{1,10}[ _.-]?\d+|\d{2,}")
 
@@ -31,7 +32,7 @@ def leak_notes(names, images):
     equal, first_rows = equal_faces(images)
     for pairs, said in ((equal, "the same pixels"),
                         (near_twins(images, first_rows),
-                         "nearly the same pixels (saved again, or shifted)")):
+                         "nearly the same pixels (saved again, shifted or mirrored)")):
         if pairs:
             pairs = [f"{names[row]} as {names[other]}" for row, other in pairs]
             notes.append(f"{said}, A LEAK if on two sides of a split: {listed(pairs, 3)}")
@@ -62,11 +63,11 @@ def equal_faces(images):
 
 
 def near_twins(images, rows):
-    """[(row, row of a face nearly the same)]: saved again, or shifted by a pixel.
+    """[(row, row of a face nearly the same)]: saved again, mirrored, or shifted by a pixel.
 
     A face's means over 8 x 8 blocks are 25 numbers that hardly change when it is saved again. A
     tree of them finds the nearest face of each, for each shift, without comparing all with all:
-    35,000 faces take six seconds. What is near is compared pixel by pixel. eps=1: a face at most
+    35,000 faces take some seconds. What is near is compared pixel by pixel. eps=1: a face at most
     twice as far as the nearest will do, which spares a search among thousands that are alike.
     """
     from scipy.spatial import cKDTree
@@ -76,8 +77,7 @@ def near_twins(images, rows):
     images = images[rows]
     tree = cKDTree(block_means(middle_of(images)))
     pairs = {}
-    for shift in SHIFTS:
-        shifted = middle_of(images, *shift)
+    for shifted in (middle_of(images[..., ::-1]), *(middle_of(images, *shift) for shift in SHIFTS)):
         _, nearest = tree.query(block_means(shifted), k=2, eps=1, distance_upper_bound=5 * TWIN,
                                 workers=-1)  # two: one of them may be the face itself
         for row, column in zip(*np.nonzero(nearest < len(images))):

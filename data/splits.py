@@ -41,7 +41,7 @@ def make_split(faces, splits, settings, run):
     """
     protocol = settings["protocol"]
     try:
-        if protocol in SUBJECT_INDEPENDENT or settings["people"]:
+        if protocol in SUBJECT_INDEPENDENT:
             require_subjects(faces.subjects, settings.get("folds", 3))
         if protocol in ("published", "holdout"):
             train, test = stratified_split(faces, settings, run)
@@ -103,6 +103,9 @@ def of_some_subjects(subjects, settings, run):
     """Whether a training face is of one of `people` subjects drawn for the run. Fewer are always
     among more, so that a curve over their number compares like with like."""
     known = np.unique(subjects)
+    if "" in known:
+        raise ValueError("the subject of every training face has to be known for --people; give "
+                         "--subject PATTERN, or a CSV with a column subject")
     if settings["people"] > len(known):
         raise ValueError(f"--people {settings['people']}: run {run} has {len(known)} training "
                          f"subjects")

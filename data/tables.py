@@ -19,16 +19,17 @@ from PIL import Image
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val",
-          "validation": "val", "dev": "val", "publictest": "val", "test": "test",
-          "testing": "test", "privatetest": "test"}  # the words for the sides of a split
+          "validation": "val", "dev": "val", "eval": "val", "evaluation": "val",
+          "publictest": "val", "test": "test", "testing": "test",
+          "privatetest": "test"}  # the words for the sides of a split
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
            "contempt")  # its labels 0 to 6; 7 in the CSV of CK+ that has its form
 # What columns are called, without case and signs; of several the first one is read. muxspace's
 # user.id is who gave the label, not who is shown: it is none of the subjects.
 COLUMNS = {
-    "file": ("file", "filename", "filepath", "image", "imagename", "imagepath", "img", "imgname",
-             "imgpath", "path", "pth", "subdirectoryfilepath"),
-    "emotion": ("emotion", "expression", "label", "class", "emotionlabel", "choice"),
+    "file": ("file", "filename", "filenames", "filepath", "image", "imagefile", "imagename",
+             "imagepath", "img", "imgname", "imgpath", "path", "pth", "subdirectoryfilepath"),
+    "emotion": ("emotion", "expression", "label", "class", "emotionlabel", "choice", "labels"),
     "subject": ("subject", "subjectid", "person", "personid", "participant", "participantid",
                 "actor", "actorid", "identity", "id"),
     "split": ("split", "usage", "partition", "subset"),
@@ -104,6 +105,8 @@ def opened(stream, place):
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     lines = iter(functools.partial(text.readline, MAX_LINE), "")
     head = next(lines, "")
+    while head and (not head.strip() or head.startswith(("#", "sep="))):  # comments; Excel's mark
+        head = next(lines, "")
     reader = csv.reader(itertools.chain([head], lines), strict=True, skipinitialspace=True,
                         delimiter=max(",;\t", key=head.count))
     columns = {}
@@ -171,7 +174,8 @@ def from_column_each(columns, rows):
     """The rows of such a table with the emotion as a last cell, "" where it is not one alone."""
     emotions = {column: number for column, number in columns.items() if meaning(str(column))}
     for number, place, cells in rows:
-        ones = [column for column, at in emotions.items() if cells[at] in ("1", "1.0")]
+        ones = [column for column, at in emotions.items()
+                if cells[at].lower() in ("1", "1.0", "true")]
         yield number, place, [*cells, ones[0] if len(ones) == 1 else ""]
 
 
@@ -201,9 +205,10 @@ def split_in(cell, place):
 
 
 def emotion_in(cell, place):
+    """The label of a cell; pandas writes whole numbers as 1.0."""
     if not cell:
         raise Problem(f"{place}: has no emotion; correct or remove the line")
-    return cell
+    return re.sub(r"^(-?\d+)\.0*$", r"\1", cell)
 
 
 def manifest_entries(known, rows, find):
@@ -220,13 +225,13 @@ def manifest_entries(known, rows, find):
         entries.append(Entry(file.name, cell_of(cells, known, "subject"), emotion, split,
                              box_in(cells, known, place), file.read, place))
     if missing:
-        raise Problem(f"{listed(missing, 3)}; files are sought beside the table, in images/ and in "
-                      f"the folder above; or give --data the folder that holds table and images")
+        raise Problem(f"{listed(missing, 20)}; files are sought beside the table, in images/ and "
+                      f"in the folder above; or give --data the folder that holds table and images")
     return entries
 
 
 def box_in(cells, known, place):
-    """(x, y, side) of a line, () if the table has no boxes; the square around one that is none."""
+    """(x, y, side) of a line, of the square around a box that is none; () if there are no boxes."""
     if "side" not in known:
         return ()
     texts = [cells[known[name]] for name in ("x", "y", "side", "height") if name in known]
@@ -243,18 +248,20 @@ def pixel_entries(known, rows):
     entries, needed, notes = [], 0, []
     for number, place, cells in rows:
         emotion = emotion_in(cells[known["emotion"]], place)
-        if re.fullmatch(r"\d{1,4}(\.0*)?", emotion, re.ASCII):
-            if int(float(emotion)) >= len(FER2013):
+        if re.fullmatch(r"-?\d+", emotion, re.ASCII):
+            if not re.fullmatch("0*[0-7]", emotion):
                 raise Problem(f"{place}: emotion {emotion} is none of 0 to 7; correct or remove "
                               f"the line")
-            emotion = str(int(float(emotion)))
+            emotion = emotion[-1]
         greys = pixels_in(cells[known["pixels"]], needed, place)
         needed = len(greys)
         split = split_in(cell_of(cells, known, "split"), place)
         entries.append(Entry(f"{number:06d}", cell_of(cells, known, "subject"), emotion, split, (),
                              functools.partial(Image.fromarray, greys), place))
     numbers = {entry.emotion for entry in entries if entry.emotion.isdecimal()}
-    if "0" in numbers or "7" not in numbers:  # from 1 to 7 they are RAF-DB's, or somebody's own
+    counted = {str(number) for number in range(1, len(numbers) + 1)}
+    # With a 7 and no 0, or counted from 1, they are RAF-DB's, or somebody's own.
+    if "0" in numbers or ("7" not in numbers and numbers != counted):
         entries = [entry._replace(emotion=FER2013[int(entry.emotion)])
                    if entry.emotion.isdecimal() else entry for entry in entries]
         if numbers:

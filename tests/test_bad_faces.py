@@ -108,7 +108,8 @@ CASES = [  # bytes of AA.AN1.png, text of own.csv or another change; what the li
     (full(70_000, np.int32), "AA.AN1.png: .*mode I has no fixed white; save", {}),
     (spoilt("AA.AN1.png", "BB.HA2.png"), r"^2 images .*: \S*AA.AN1.png \(no image.*\), "
      r"\S*BB.HA2.png \(no image.*\); replace or remove them", {}),
-    (spoilt(*NAMES[:9]), r"^9 images .*AA.AN1.png.*\(9 in all\); replace or remove them", {}),
+    (spoilt(*NAMES[:9]), r"^9 images .*AA.AN1.png.*AA.SU3.png.*; replace or remove them", {}),
+    (spoilt(*NAMES[:21]), r"^21 images .*AA.AN1.png.*\(21 in all\); replace or remove them", {}),
     (encoded(noise(1, 210)), "AA.AN1.png: 210 x 210 pixels, too small for the box 50,65,161; corr",
      {"crop": data.JAFFE_BOX}),
     (None, "AA.AN1.png: 256 x 256 pixels, too small for the box 200,0,99; correct it",
@@ -176,7 +177,7 @@ CASES = [  # bytes of AA.AN1.png, text of own.csv or another change; what the li
         (f"1,{'256 ' * 2304},Training", "pixels are not whole numbers from 0 to 255; correct"),
         (f"1,{'x ' * 2304},Training", "pixels are not whole numbers from 0 to 255"),
         (f"8,{GREYS},Training", "emotion 8 is none of 0 to 7; correct"),
-        (f"10.0,{GREYS},Training", "emotion 10.0 is none of 0 to 7"),
+        (f"10.0,{GREYS},Training", "emotion 10 is none of 0 to 7"),
         (f",{GREYS},Training", "has no emotion"),
         (f"1,{GREYS},Middle", "split Middle is none"))],
     ("emotion,pixels\n0,7 7 7", "face 1: 3 pixels, 48 x 48 are needed", {}),

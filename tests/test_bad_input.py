@@ -14,6 +14,7 @@ from pathlib import Path
 import utils
 from data import experiment
 from data.experiment import DEFAULTS, SETTINGS
+from data.faces import default_data
 
 import numpy as np
 import pytest
@@ -187,6 +188,14 @@ def test_file_where_a_folder_should_be(where, faces, script):
     script("train_cae.py", "--data", "faces", "--results", "results",
            says=f"{way.name}.*cannot be written")
     assert way.read_text() == "in the way"
+
+
+def test_jaffe_is_found_by_its_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(utils, "ROOT", tmp_path)
+    for name, found in (("README.md", "standin"), ("jaffedbase", "jaffedbase"),
+                        ("JAFFE.zip", "JAFFE.zip"), ("jaffe", "jaffe")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        assert default_data() == tmp_path / "data" / found
 
 
 @pytest.mark.parametrize("name", STAGES[1:])
@@ -369,8 +378,16 @@ def test_any_experiment_opens_equal_or_is_refused(published, tmp_path, data):
 
 def test_every_default_is_a_setting_that_may_be_given():
     for protocol in DEFAULTS:
-        values = experiment.protocol_defaults(protocol, "JAFFE", 213, 10)
+        values = experiment.protocol_defaults({"protocol": protocol}, "JAFFE", 213, 10)
         for name, value in values.items():
             setting = SETTINGS[name]
             assert setting.read(str(value)) == value or not value, (protocol, name)
             assert value in (setting.choices or [value])
+
+
+def test_settings_that_others_decide():
+    given = {"protocol": "kfold", "folds": 10}
+    assert experiment.protocol_defaults(given, "own", 213, 20)["runs"] == 10
+    given = {"protocol": "given", "batch": 128}
+    assert experiment.protocol_defaults(given, "own", 35_887, 0)["steps"] == 8000
+    assert experiment.protocol_defaults({**given, "batch": 4}, "own", 35_887, 0)["steps"] == 143_600

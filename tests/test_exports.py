@@ -140,6 +140,8 @@ def test_balance(tmp_path, capfd, script):
     report = (folder / "report" / "report.md").read_text("utf-8")
     assert "only balance the emotions (--balance) in translate, interpolate." in report
     assert "--methods translate,interpolate --balance" in report
+    drawn = utils.read_made_from(folder / "run-00" / "classifier-translate-0.npz")["settings"]
+    assert drawn["balanced"]  # as often as real faces, not as half of each batch
     sizes = {arm: values["synthetic_faces"] for arm, values in metrics_of(folder)["arms"].items()}
     assert sizes == {"none": 0, "translate": 12, "interpolate": 5}
     export = ["augment.py", folder, "--methods", "translate", "--png", tmp_path / "png"]
@@ -156,7 +158,7 @@ def test_balance(tmp_path, capfd, script):
 def test_balanced_emotions_are_not_balanced(loso, tmp_path, script):
     before = contents(loso, ".npz")
     script("augment.py", loso, "--methods", "interpolate", "--balance",
-           says="interpolate: makes no face of these; leave --balance out: all emotions are as")
+           says="interpolate: makes no face in run 0; leave --balance out: all emotions are as")
     assert contents(loso, ".npz") == before
 
 
@@ -183,7 +185,7 @@ def shares_in(line):
 def by_hand(folder, photo, arm):
     """{emotion: percent}: the mean over all classifiers of an arm."""
     values = json.loads((folder / "experiment.json").read_text())
-    image, wide_crop = load_photo(photo, values["settings"]["crop"])
+    image, wide_crop, _ = load_photo(photo, values["settings"]["crop"])
     model, probabilities = build_lenet5(3), []
     for run in sorted(folder.glob("run-*")):
         mean = np.load(run / "train.npz")["mean"]
@@ -225,11 +227,20 @@ def test_photographs(name, request, tiny, script, tmp_path):
             abs=0.06)
 
 
+def test_jaffes_box_is_for_photographs_of_its_size(tmp_path):
+    for side in (256, 300):
+        greys = np.zeros((side, side), np.uint8)
+        greys[:50] = 255  # above JAFFE's box
+        Image.fromarray(greys).save(tmp_path / f"{side}.png")
+    assert load_photo(tmp_path / "256.png", "50,65,161")[0].max() == 0
+    assert load_photo(tmp_path / "300.png", "50,65,161")[0].max() == 255  # all of it
+
+
 PHOTOS = [  # options, what the line says
     ("--predict nowhere.png", "nowhere.png: no such file"),
     ("--predict whole.png nowhere.png broken.png", "nowhere.png: no such file"),
     ("--predict broken.png", "broken.png: cannot be read as an image .no image, or of a format"),
-    ("--predict .", r"\.: no such file"),
+    ("--predict .", r"\.: is a folder; give its files"),
     ("--predict whole.png --arm linear", "--arm linear: was not trained; there are none, longer-t"),
     ("--crop 1,2,99", "--crop: goes with --predict; leave it out"),
     ("--predict whole.png --arm ''", "--arm : was not trained"),

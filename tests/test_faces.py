@@ -133,7 +133,7 @@ def test_fer2013(tmp_path):
 
 def test_stand_in_is_shaped_like_jaffe_and_knows_that_it_is_drawn(stand_in, tmp_path):
     faces, _, splits, *others = data.load_faces(stand_in)
-    assert others == ["standin", data.JAFFE_BOX, []] and set(splits.tolist()) == {""}
+    assert others == ["standin", True, data.JAFFE_BOX, []] and set(splits.tolist()) == {""}
     for texts, counts in ((faces.emotions, data.JAFFE_EMOTIONS),
                           (faces.subjects, data.JAFFE_SUBJECTS)):
         assert dict(zip(*np.unique(texts, return_counts=True))) == counts
@@ -226,7 +226,8 @@ def test_a_transform_beyond_the_limits_is_rejected(wide_crops):
 @pytest.mark.skipif(not REAL_FACES.is_dir(), reason="the real photographs are not there")
 def test_real_photographs():
     faces, wide_crops, _, *others = data.load_faces(REAL_FACES, data.JAFFE_BOX)
-    assert len(faces.names) == 204 and others == [REAL_FACES.name, data.JAFFE_BOX, []]
+    assert len(faces.names) == 204 and others == [
+        REAL_FACES.name, False, data.JAFFE_BOX, []]
     assert dict(zip(*np.unique(faces.emotions, return_counts=True))) == {"HA": 102, "NE": 102}
     transforms = registration.register(wide_crops, registration.mean_face(wide_crops))
     assert 0.3 < transforms[:, 0].std() < 4 and transforms.any(1).mean() > 0.95

@@ -92,6 +92,9 @@ TREES = [  # paths, options, names of the subjects, sides of the split, what is 
     ("test{subject}/{emotion}/{take}.png", {}, "test1 test2 test3", "", ["subjects are the fold"]),
     ("{emotion}/level{subject}/{take}.png", {}, "", "", ["level1, level2, level3 are not taken"]),
     ("take{take}/{emotion}/{subject}.png", {}, "", "", []),
+    ("anna{subject}x/{emotion}/{take:02}/img.png", {}, "", "", [  # takes below each of the people
+        "anna1x, anna2x, anna3x are not taken as subjects; where they are, give --subject '^([^/]+"
+        ")/'"]),
     ("01-{emotion}_faces/{subject}_{take}.png", {"labels": "01-angry_faces=angry,"
      "01-happy_faces=happy,01-sad_faces=sad"}, "", "", []),
     ("{subject}/x/{emotion}-{take}.png", {"emotion": "^[a-z]+", "subject": r"^(\d)/"}, "1 2 3", "",
@@ -148,6 +151,15 @@ def test_a_guessed_level_is_said_and_people_and_takes_are_refused(tmp_path):
         folder = tree(tmp_path / pattern[:9].replace("/", "-"), pattern)
         with pytest.raises(Problem, match="folders are.*people or takes.*--emotion PATTERN"):
             load_faces(folder)
+    for pattern in ("anna{subject}x/{emotion}{take}.png", "{subject}/{take}{emotion}.png"):
+        with pytest.raises(Problem, match="the names of the files have words for emotions, the fol"
+                                          "ders have not; --emotion '.*' takes the first word"):
+            load_faces(tree(tmp_path / pattern[:5], pattern))
+    for subject, emotion, take in KEYS:
+        save(tmp_path / f"foreign/{emotion[1:]}x/bu{'dwi'[:subject]}/{take}.png", face(subject))
+    with pytest.raises(Problem, match="which folders are the emotions, adx, appyx, ngryx or bud, "
+                                      "budw, budwi; --emotion PATTERN"):
+        load_faces(tmp_path / "foreign")
     for number in range(31):
         save(tmp_path / "many" / chr(97 + number) / "1.png", face(number, "sad"))
     with pytest.raises(Problem, match="more than 30; --emotion PATTERN"):
@@ -163,7 +175,11 @@ def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
     data_set = load_faces(folder)
     assert labels_of(data_set) == expected and set(data_set.splits.tolist()) == {"train"}
     assert says(data_set, "4 images lie in no folder of an emotion and were left out: test/0.png")
+    save(folder / "test" / "images" / "0.png", face(9))
+    assert labels_of(load_faces(folder)) == expected
 
+    write(folder / "train" / "disgust" / "1.heic", [""])
+    assert says(load_faces(folder), "no image that can be read lies in the folders disgust")
     folder = tree(tmp_path / "deep", "{emotion}/S{subject}/{take}.png")
     save(folder / "test" / "0.png", face(9))
     assert labels_of(load_faces(folder)) == expected
@@ -188,8 +204,8 @@ def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
     data_set = load_faces(people)
     assert labels_of(data_set) == expected
     assert set(data_set.faces.subjects.tolist()) == {"P1", "P2", "P3"}
-    classes = tree(tmp_path / "classes", "{subject}/{emotion}{take}.png")
-    write(classes / "few.csv", ["image,label", "1/angry0.png,2", "2/angry0.png,1"])
+    classes = tree(tmp_path / "classes", "{subject}/x{take}{code}.png")
+    write(classes / "few.csv", ["image,label", "1/x0AN.png,2", "2/x0AN.png,1"])
     assert len(load_faces(classes).faces.names) == NUMBER  # a table of some is none of all
     write(stray.parent / "flat" / "labels.csv", ["image,gefühl", "1.png,2"])
     save(stray.parent / "flat" / "1.png", face(1))
@@ -211,6 +227,13 @@ def test_another_data_set_with_other_spellings(tmp_path):
     assert says(found, "1 test faces are left out, whose emotions no training face shows: fear")
     for code in ("AN", "HA"):
         save(tmp_path / "codes" / code / "1.png", face(30, take=ord(code[0])))
+    shutil.copytree(tmp_path / "faces", tmp_path / "again.v2")  # saved once more
+    for file in (tmp_path / "again.v2").rglob("*.png"):
+        save(file.with_suffix(".jpg"), Image.open(file), quality=95)
+        file.unlink()
+    again = load_faces(tmp_path / "again.v2", alone=False)
+    assert again.name == "again-v2"
+    assert says(faces.with_test_set(training, again), "test faces of nearly the same pixels as tra")
     with pytest.raises(Problem, match="none of the emotions of faces .angry, happy, sad. but "
                                       "AN, HA; rename them with --labels AN=angry,HA=happy"):
         faces.with_test_set(training, load_faces(tmp_path / "codes", alone=False))
@@ -235,6 +258,21 @@ def test_jaffe_whatever_its_labels_folders_and_size(tmp_path):
     for data_set in (load_faces(flat), load_faces(flat, **renamed)):
         assert (data_set.name, data_set.crop) == ("JAFFE", "50,65,161")
     assert len(load_faces(small).faces.names) == 140 and load_faces(small).crop == "square"
+    for file in flat.glob("*.SA*"):
+        file.unlink()
+    for file in flat.glob("K*"):
+        file.unlink()
+    part = load_faces(flat)
+    assert (part.name, part.crop) == ("flat", "50,65,161")
+
+
+def test_subjects_in_two_spellings_are_one(tmp_path):
+    for subject, emotion, take in KEYS:
+        save(tmp_path / f"{emotion}/{'sS'[take]}0{subject}_1.png", face(subject, emotion, take))
+    data_set = load_faces(tmp_path, subject="^([A-Za-z]0.)_")
+    assert set(data_set.faces.subjects.tolist()) == {"S01", "S02", "S03"}
+    assert says(data_set, "are taken as one person: S01 and s01, S02 and s02",
+                "--subject finds 6 subjects: S01 3, S02 3")
 
 
 def test_names_of_kdef_and_rafd(tmp_path):
@@ -243,7 +281,7 @@ def test_names_of_kdef_and_rafd(tmp_path):
         save(tmp_path / "kdef" / name / f"{name}{KDEF[emotion]}S.JPG", face(subject, emotion, take),
              format="JPEG")
         save(tmp_path / f"rafd/Rafd{90 * take:03}_{subject:02}_Caucasian_female_{emotion}_"
-             f"{('frontal', 'left')[take]}.jpg", face(subject, emotion, take))
+             f"{('frontal', 'left')[take]}.jpg", face(subject, emotion, take))  # where eyes look
     kdef, rafd = load_faces(tmp_path / "kdef"), load_faces(tmp_path / "rafd")
     assert set(kdef.faces.subjects.tolist()) == {"F01", "F02", "F03"}
     assert set(rafd.faces.subjects.tolist()) == {"01", "02", "03"}
@@ -287,6 +325,9 @@ def test_labels_that_mean_one_thing():
 def test_labels_option():
     labels, notes = counted("angry", "anger", "1", renamed="Angry=anger,1=surprise")
     assert labels == {"anger": 2, "surprise": 1} and not notes
+    assert counted("Happy", "Happy", "joy", renamed="joy=happy")[0] == {"Happy": 3}
+    assert counted("happy", "Happy", "happy", renamed="happy=Happy")[0] == {"Happy": 3}
+    assert counted("a", "a", "b", renamed="a=b,b=a")[0] == {"b": 2, "a": 1}
     assert counted("a", "b", "c", renamed="a=b")[0] == {"b": 2, "c": 1}
     for wrong in ("angry", "=x", "a=", "a=b=c", "a=b,,", ","):
         with pytest.raises(Problem, match="is not of the form angry=anger,1=surprise"):
@@ -401,11 +442,13 @@ def test_twins(tmp_path):
     save(folder / "sad/shifted.png", shifted)
     shutil.copy(folder / "sad/S9_0.png", folder / "happy/other.png")
     save(folder / "sad/S1_0.bmp", face(4, "sad"))
+    save(folder / "sad/mirrored.jpg", face(1, "happy", 1)[:, ::-1], quality=95)
     data_set = load_faces(folder)
     assert says(data_set, "A LEAK if on two sides of a split: happy/other.png as sad/S9_0.png",
                 "sad/S1_0.bmp and sad/S1_0.png", "nearly the same pixels")
     near = next(note for note in data_set.notes if "nearly" in note)
     assert "sad/again.jpg" in near and "shifted.png" in near and "S9_0" not in near
+    assert "sad/mirrored.jpg as happy/S1_1.png" in near
     notes = load_faces(tree(tmp_path / "again", "{emotion}/S{subject}_{take}.png")).notes
     assert not any("LEAK" in note for note in notes)
 
@@ -429,7 +472,8 @@ def test_sequences():
              "P001/Anger/003.jpeg": "P001/Anger", "s12-3-frame0010.png": "s12-3",
              "happy/0001.png": "", "Training_10118481.jpg": "", "KA.AN1.39.tiff": "",
              "train_00001_aligned.jpg": "", "AF01ANS.JPG": "", "0/image0000006.jpg": "",
-             "happy/S001_12.png": "", "train/happy/12.png": ""}
+             "happy/S001_12.png": "", "train/happy/12.png": "",
+             "01-01-03-02_frame12.jpg": "01-01-03-02", "clip7_frame3.jpg": "clip7"}
     assert dict(zip(names, leaks.sequences(list(names)).tolist())) == names
     assert leaks.sequences([]).tolist() == []
 
@@ -575,6 +619,12 @@ def test_ck_plus_in_fer2013s_form_has_contempt(tmp_path):
     write(tmp_path / "raf.csv", ["label,pixels", *(row.rpartition(",")[0]
                                                    for row in pixel_rows(label))])
     assert set(load_faces(tmp_path / "raf.csv").faces.emotions.tolist()) == {"1", "3", "7"}
+    label = {"angry": 1, "happy": 2, "sad": "3.0"}.get  # counted from 1
+    write(tmp_path / "own.csv", ["emotion,pixels,Usage", *pixel_rows(label)])
+    assert set(load_faces(tmp_path / "own.csv").faces.emotions.tolist()) == {"1", "2", "3"}
+    label = {"angry": 3, "happy": 4, "sad": 6}.get
+    write(tmp_path / "part.csv", ["emotion,pixels,Usage", *pixel_rows(label)])
+    assert "neutral" in load_faces(tmp_path / "part.csv").faces.emotions
 
 
 # --------------------------------------------------------------------------------------- manifests
@@ -588,6 +638,7 @@ MANIFESTS = [  # suffix of the table, header, line, whether subjects are known
     ("csv", "filename,label,person", "faces/{e}/{s}_{t}.png,{e},P{s}", True),
     ("csv", "path,expression,id", "faces/{e}/{s}_{t}.png,{e},{s}", True),
     ("csv", "id,image,emotion", "{n},faces/{e}/{s}_{t}.png,{e}", False),  # counts the lines
+    ("csv", "sep=;\n\nimage_file;labels", "faces/{e}/{s}_{t}.png;{e}", False),  # of Excel
     ("csv", ",Image Path,Emotion,Subject_ID", "{n},faces/{e}/{s}_{t}.png,{e},{s}", True),
     ("csv", "image;label;subject", "faces\\{e}\\{s}_{t}.png;{e};{s}", True),
     ("csv", "file,emotion,width,height", "faces/{e}/{s}_{t}.png,{e},64,64", False),
@@ -627,6 +678,11 @@ def test_a_table_among_images_that_tell_nothing(tmp_path, expected):
         write(folder / "labels.csv", manifest("file,emotion", line))
         assert labels_of(load_faces(folder)) == expected
         assert labels_of(load_faces(folder / "labels.csv")) == expected
+    torn = tree(tmp_path / "torn", "test/{emotion}{subject}{take}.png")  # train/ is not unpacked
+    write(torn / "train.csv", manifest("file,emotion", "train/{e}{s}{t}.png,{e}"))
+    for path in (torn, torn / "train.csv"):
+        with pytest.raises(Problem, match="face 1: no file train/angry10.png, .*files are sought"):
+            load_faces(path)
     write(folder / "other.csv", manifest("file,emotion", "{e}{s}{t}.png,{e}"))
     with pytest.raises(Problem, match="2 tables of faces, labels.csv, other.csv; give --data one"):
         load_faces(folder)
@@ -640,7 +696,8 @@ def test_a_table_for_each_side(tmp_path, expected):
         for take, split in enumerate(("train", "test")):
             write(folder / split / name, [header, *(line.format(
                 f"{emotion}{subject}", emotion if "label" in header else ", ".join(
-                    str(int(emotion == other)) for other in EMOTIONS))
+                    ("0", "1", "False", "TRUE")[2 * take + (emotion == other)]
+                    for other in EMOTIONS))
                 for subject, emotion, number in KEYS if number == take)])
         data_set = load_faces(folder)
         assert labels_of(data_set) == expected
@@ -737,6 +794,12 @@ def test_validation_faces_test_where_there_are_no_others(case, tmp_path):
 
 def pgm(greys):
     return b"P5 64 64 65535\n" + greys.astype(">u2").tobytes()
+
+
+def test_a_zip_in_a_folder_is_named(tmp_path):
+    (tmp_path / "faces.zip").write_bytes(b"")
+    with pytest.raises(Problem, match="unpack faces.zip, or give --data that file"):
+        load_faces(tmp_path)
 
 
 def test_formats_that_cameras_and_systems_give(tmp_path):

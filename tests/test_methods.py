@@ -87,6 +87,7 @@ def test_drawn_pairs_keep_the_shares_of_the_real_faces(scale):
     assert len(np.unique(pairs, axis=0)) == 1000
     assert np.array_equal(pairs, pairs_of(faces, 1000))
     assert not np.array_equal(pairs, pairs_of(faces, 1000, seed=(0, 1)))
+    assert pairs_of(faces, 0).shape == (0, 2)
 
 
 def test_pairs_of_emotions_and_their_budget():
@@ -95,9 +96,10 @@ def test_pairs_of_emotions_and_their_budget():
         ("AN", "HA"): [[0, 2], [1, 2]], ("HA", "AN"): [[2, 0], [2, 1]]}
     many = {"a": np.zeros((60, 2)), "b": np.zeros((1000, 2))}
     settings = {"batch": 4, "pair_epochs": 8}
-    # Of 800 steps each has 400, where an epoch is 15 and 250; of 200 it has 100.
-    assert pair_plan(many, settings, 200) == {"a": (1600, 8, 120), "b": (1600, 1, 250)}
-    assert pair_plan(many, settings, 50) == {"a": (400, 6, 90), "b": (400, 1, 100)}
+    # An epoch is 15 and 250 steps: 3 of 800 steps. Of 200 one of all pairs of faces is too much.
+    assert pair_plan(many, settings, 200) == ({"a": (1600, 45), "b": (1600, 750)}, 3)
+    assert pair_plan(many, settings, 50) == ({"a": (400, 15), "b": (400, 100)}, 1)
+    assert pair_plan(many, settings, 10**6)[1] == 8 and pair_plan({}, settings, 50) == ({}, 0)
 
 
 # ------------------------------------------------------------------------------------ the methods

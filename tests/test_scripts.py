@@ -396,7 +396,7 @@ def test_another_data_set_tests(tiny, tmp_path, script):
     metrics = metrics_of(folder)
     assert metrics["test_faces"] == 10 and metrics["training_subjects"] == 4
     assert any("2 test faces are left out" in note for note in metrics["dataset"]["notes"])
-    assert {row["subject"] for row in predictions_of(folder)} == {"AA of other", "EE of other"}
+    assert {row["subject"] for row in predictions_of(folder)} == {"--test AA", "--test EE"}
     train, test = (utils.load_arrays(folder / "run-00" / f"{kind}.npz")
                    for kind in ("train", "test"))
     assert len(train["names"]) == 36 and not {*train["names"]} & {*test["names"]}

@@ -135,7 +135,7 @@ def test_answers():
             "**Is `translate` better than standard augmentation?** Not shown: +8.0 (+5.7 to +10.3) "
             "points over geometric; this alone is above 0, but a question before it is not",
             "Does `interpolate` do more than longer training?** Not asked: no arm longer-interpola",
-            "(exploratory, 2 looked at): translate+geometric +9.0 (+6.7 to +11.3), pixel-transfer "):
+            "(exploratory, 2 looked at): translate+geometric +9.0 (+6.7 to +11.3), pixel-"):
         assert any(said in line for line in lines), said
     lines = statistics.answers(gains, CONTROLS, "loso")
     assert not any("longer training" in line for line in lines)
@@ -253,6 +253,14 @@ def test_baselines_tell_stripes_apart_and_take_few_faces():
         assert np.mean(predict(train, emotions, test) == true) >= 0.9, name
         for few in (2, 3, 5):
             assert predict(train[:few], emotions[:few], test[:1]).shape == (1,), name
+
+
+def test_rare_emotions_are_in_the_part_that_is_fitted():
+    emotions = np.array(["AN"] * 6000)
+    emotions[np.random.default_rng(0).permutation(6000)[-1]] = "DI"  # the last to be drawn
+    rows, kept = baselines.subsample(np.arange(6000), emotions)
+    assert len(set(rows.tolist())) == 5000 and kept.tolist().count("DI") == 1
+    assert baselines.subsample(np.arange(9), emotions[:9])[1].tolist() == ["AN"] * 9
 
 
 def test_hog_by_hand():

@@ -203,7 +203,7 @@ def test_average_is_the_mean_of_the_second_half():
 
 @pytest.mark.parametrize("geometric", [False, True])
 def test_classifier_is_the_same_after_other_trainings(geometric):
-    train, synthetic = drawn_faces(20), {"images": np.zeros((5, 48, 48), np.float32),
+    train, synthetic = drawn_faces(20), {"images": np.zeros((5, 48, 48, 1), np.float32),
                                          "emotions": np.resize(EMOTIONS, 5)}
     first = train_steps(train, geometric=geometric)
     train_steps(train, synthetic, geometric=geometric, seed=[0, 0, 1])
