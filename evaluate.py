@@ -36,7 +36,14 @@ from data.statistics import (
     ladder_in_words,
     points,
 )
-from train_classifier import build_lenet5, classifier_file, read_arm, set_weights, trained_arms
+from train_classifier import (
+    build_lenet5,
+    classifier_file,
+    classifier_files,
+    read_arm,
+    set_weights,
+    trained_arms,
+)
 from utils import Problem
 
 import numpy as np
@@ -126,8 +133,7 @@ def evaluate(experiment):
     arms, protocol = trained_arms(experiment), experiment.protocol
     require_classifiers(experiment, arms)
     require_splits(experiment, "test")
-    utils.require([classifier_file(experiment, run, arm, repeat) for arm in arms
-                   for run in experiment.runs for repeat in range(experiment.settings["repeats"])],
+    utils.require([file for arm in arms for file in classifier_files(experiment, arm)],
                   f"train_classifier.py {experiment.path} --arms {','.join(arms)}")
     tests, predicted = predict(experiment, arms)
     arrays = utils.load_arrays(experiment.file(0, "train"))
@@ -205,8 +211,8 @@ def size_of_arm(experiment, arm):
     """How many synthetic faces an arm has in run 0, whether they are those that balance the
     emotions, and optimiser steps on average."""
     method = read_arm(arm).method
-    steps = [utils.load_arrays(classifier_file(experiment, run, arm, repeat))["history"][-1, 0]
-             for run in experiment.runs for repeat in range(experiment.settings["repeats"])]
+    steps = [utils.load_arrays(file)["history"][-1, 0]
+             for file in classifier_files(experiment, arm)]
     size = {"synthetic_faces": 0, "balanced": False, "steps": float(np.mean(steps))}
     if method:
         file = experiment.file(0, "synthetic", method)
@@ -625,20 +631,18 @@ def predict_photos(experiment, paths, arm, asked_for):
                 "256 pixels, else the largest centred square"}.get(own, f"x,y,side {own}")
         utils.warn(f"of each photograph the networks see {seen}; where the face lies elsewhere, "
                    f"give --crop")
-    files = [[classifier_file(experiment, run, arm, repeat)
-              for repeat in range(experiment.settings["repeats"])] for run in experiment.runs]
-    utils.require([file for of_run in files for file in of_run],
+    utils.require(classifier_files(experiment, arm),
                   f"train_classifier.py {experiment.path} --arms {arm}")
     probabilities = []
-    for run, of_run in zip(experiment.runs, files):
+    for run in experiment.runs:
         mean = utils.load_arrays(experiment.file(run, "train"))["mean"]
         images = np.stack([image for image, _ in photos])
         if len(mean):
             transforms = register([wide_crop for _, wide_crop in photos], mean)
             images = np.stack([warp(wide_crop, transform) if transform.any() else image
                                for (image, wide_crop), transform in zip(photos, transforms)])
-        for file in of_run:
-            set_weights(model, file)
+        for repeat in range(experiment.settings["repeats"]):
+            set_weights(model, classifier_file(experiment, run, arm, repeat))
             probabilities.append(utils.apply(model, as_input(images)))
     classifiers = f"{len(probabilities)} classifiers of {arm}"
     print(f"{classifiers}, trained on {utils.printable(experiment.title)}; crop {crop}")

@@ -21,13 +21,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import utils
-from data.experiment import (
-    SETTINGS,
-    create_or_resume,
-    faces_of,
-    split_settings,
-)
-from data.faces import EMOTION_NAMES, SIDE, as_input
+from data.emotions import EMOTION_NAMES
+from data.experiment import SETTINGS, create_or_resume, faces_of, split_settings
+from data.faces import SIDE, as_input
 from data.registration import SCALES, mean_face, register, warp
 from data.splits import make_split
 from utils import Job, Problem
@@ -99,7 +95,8 @@ def train_cae(train, *, latent, epochs, batch, validation_share, seed):
     for loss in fit(network, faces, faces, epochs=epochs, batch=batch, seed=seed):
         losses.append(loss)
         if len(validation):
-            validation_losses.append(reconstruction_error(network.model, validation))
+            reconstructions = utils.apply(network.model, validation)
+            validation_losses.append(np.mean((reconstructions - validation) ** 2))
     return {**utils.named_weights(network.model.get_weights()), "loss": np.float32(losses),
             "validation_loss": np.float32(validation_losses)}
 
@@ -194,7 +191,6 @@ def trainable_cae(latent):
 
     model, adam = build_cae(latent), keras.optimizers.Adam()  # its defaults are the paper's
     adam.build(model.trainable_variables)
-    model.compile(loss="mean_squared_error", jit_compile=False)  # for `reconstruction_error`
     fresh = [variable.numpy() for variable in adam.variables]
 
     @tf.function(jit_compile=utils.xla_works())  # a tenth of the step's time less
@@ -219,15 +215,6 @@ def trainable_cae(latent):
         return total / tf.cast(tf.size(order), tf.float32)
 
     return TrainableCAE(model, adam, fresh, take_epoch)
-
-
-def reconstruction_error(model, faces):
-    """The mean squared error with which a CAE reconstructs faces (n, 48, 48, 1)."""
-    model.reset_metrics()
-    for first in range(0, len(faces), 64):  # Keras keeps the mean over all parts
-        part = faces[first:first + 64]
-        error = model.test_on_batch(part, part)
-    return float(error)
 
 
 def emotion_pairs(faces):
@@ -269,8 +256,8 @@ def write_splits(experiment, data_set, options):
             faces = data_set.faces._replace(images=images)
         for kind, rows, more in (("train", train, {"mean": mean}), ("test", test, {})):
             file = experiment.file(run, kind)
-            job = Job(file, write_splits, [], split_settings(experiment, run))
-            utils.save_arrays(file, job.made_from, {
+            made_from = Job(file, None, [], split_settings(experiment, run)).made_from
+            utils.save_arrays(file, made_from, {
                 **faces.take(rows)._asdict(), "transforms": transforms[rows], **more})
 
 
@@ -278,7 +265,7 @@ def register_runs(wide_crops, rows_of, options):
     """{run: (mean of its training faces, of at most 1,000; transforms of all faces onto it, float64
     (faces, 4))}. rows_of: {run: (training rows, test rows)}."""
     runs, means = list(rows_of), {}
-    calls = [(mean_face, (wide_crops[train[::len(train) // 1000 + 1]],), {})
+    calls = [functools.partial(mean_face, wide_crops[train[::len(train) // 1000 + 1]])
              for train, _ in rows_of.values()]
     for number, mean in utils.run_calls(calls, [1] * len(runs), "mean faces", options):
         means[runs[number]] = mean
@@ -286,7 +273,7 @@ def register_runs(wide_crops, rows_of, options):
     for run, both in rows_of.items():
         rows = np.concatenate(both)
         chunks += [(run, chunk) for chunk in np.array_split(rows, math.ceil(len(rows) / 100))]
-    calls = ((register, (wide_crops[rows], means[run]), {}) for run, rows in chunks)
+    calls = (functools.partial(register, wide_crops[rows], means[run]) for run, rows in chunks)
     transforms = {run: np.zeros((len(wide_crops), 4)) for run in runs}
     for number, moves in utils.run_calls(calls, [len(rows) for _, rows in chunks],
                                          "registering faces", options):
@@ -432,9 +419,10 @@ def encode_and_decode(images, weights, latent):
 
 def draw_reconstructions(experiment, faces, images, reconstructions, options):
     share, count = VALIDATION_SHARE.get(experiment.protocol, 0), len(images)
-    groups = {"training": np.linspace(0, int(count * (1 - share)) - 1, 8).astype(int)}
+    first = int(count * (1 - share))  # of the validation faces
+    groups = {"training": np.linspace(0, first - 1, 8).astype(int)}
     if share:
-        groups["validation"] = np.linspace(int(count * (1 - share)), count - 1, 8).astype(int)
+        groups["validation"] = np.linspace(first, count - 1, 8).astype(int)
     figure, grid = utils.new_figure(8, 2.3 * len(groups) + 0.2, nrows=2 * len(groups), ncols=8)
     for k, (group, rows) in enumerate(groups.items()):
         grid[2 * k, 0].set_ylabel(f"{group}\nface", fontsize=8)

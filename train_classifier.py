@@ -464,6 +464,12 @@ def classifier_file(experiment, run, arm, repeat):
     return experiment.file(run, "classifier", arm, repeat)
 
 
+def classifier_files(experiment, arm):
+    """Those of all runs and repeats of an arm."""
+    return [classifier_file(experiment, run, arm, repeat) for run in experiment.runs
+            for repeat in range(experiment.settings["repeats"])]
+
+
 def set_weights(model, file):
     """Give LeNet-5 the weights of a classifier's file."""
     with utils.reading(file):
@@ -572,9 +578,8 @@ def draw(experiment, options):
         style = {"color": utils.COLOURS[k % 10], "lw": 1.2, "ls": "-" if k < 10 else "--"}
         marked = {"marker": utils.MARKERS[k % 10], "ms": 4, "label": arm, **style,
                   "mfc": None if k < 10 else "white"}
-        files = [classifier_file(experiment, run, arm, repeat) for run in experiment.runs
-                 for repeat in range(experiment.settings["repeats"])]
-        histories = [utils.load_arrays(file)["history"] for file in files if file.exists()]
+        histories = [utils.load_arrays(file)["history"]
+                     for file in classifier_files(experiment, arm) if file.exists()]
         for axes, column, scale in zip(both, (3, 4) if published else (1, 2), (1, 100)):
             if published:
                 axes.plot(histories[0][:, 0], scale * histories[0][:, column], alpha=0.8, **style)

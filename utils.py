@@ -300,7 +300,7 @@ def run_jobs(jobs, label, options, redo=()):
         if job in redo or not job.path.exists() or \
                 read_made_from(job.path) != json.loads(json.dumps(made_from)):
             todo.append((job, made_from))
-    calls = ((job.function, [load_arrays(path) for path in job.inputs], job.settings)
+    calls = (functools.partial(job.function, *map(load_arrays, job.inputs), **job.settings)
              for job, _ in todo)
     for number, arrays in run_calls(calls, [job.steps for job, _ in todo], label, options):
         job, made_from = todo[number]
@@ -312,8 +312,8 @@ def run_calls(calls, steps, label, options):
 
     Parameters
     ----------
-    calls : iterable of (function, arguments, settings)
-        A generator is asked for a call when its turn comes, so memory holds few of them.
+    calls : iterable of functions without arguments
+        A generator is asked for one when its turn comes, so memory holds few of them.
     steps : list of float
         What each of them takes, in any unit, for the estimate of what is left.
     label : str
@@ -325,12 +325,14 @@ def run_calls(calls, steps, label, options):
     device = options.device
     if options.dask and device == "gpu":
         raise Problem("--dask, --device gpu: the cluster's workers use processors; leave one out")
+    if not steps:
+        return
     with contextlib.ExitStack() as stack:
-        if options.dask and steps:
+        if options.dask:
             client = stack.enter_context(dask_client(options.dask))
             results = spread(calls, client.get_executor(), len(client.nthreads()))
         elif options.jobs == 1 or device == "gpu":
-            results = enumerate(itertools.starmap(perform, calls))
+            results = enumerate(map(perform, calls))
         else:
             results = spread(calls, local_pool(options.jobs), options.jobs)
         yield from with_progress(results, label, steps)
@@ -338,7 +340,7 @@ def run_calls(calls, steps, label, options):
 
 def call_once(function, options, *arguments):
     """function(*arguments) where TensorFlow is loaded already: in a worker, if there are any."""
-    (_, result), = run_calls([(function, arguments, {})], [1], "", options)
+    (_, result), = run_calls([functools.partial(function, *arguments)], [1], "", options)
     return result
 
 
@@ -361,7 +363,7 @@ def spread(calls, pool, workers):
         while True:
             for number, call in itertools.islice(todo, workers + 1 - len(waiting)):
                 with ctrl_c_blocked():
-                    waiting[pool.submit(perform, *call)] = number
+                    waiting[pool.submit(perform, call)] = number
             if not waiting:
                 return
             for future in futures.wait(waiting, return_when=futures.FIRST_COMPLETED).done:
@@ -384,9 +386,9 @@ def ctrl_c_blocked():
 one_at_a_time = threading.Lock()  # threads of a Dask worker would train the same variables
 
 
-def perform(function, arguments, settings):
+def perform(call):
     with one_at_a_time, one_thread():
-        return function(*arguments, **settings)
+        return call()
 
 
 def one_thread():
@@ -449,8 +451,7 @@ def with_progress(results, label, steps):
     began = printed = time.monotonic()
     done, total, terminal = 0, sum(steps), sys.stdout.isatty()
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
-    shown = terminal and label and steps
-    with Progress(*columns, disable=not shown, speed_estimate_period=600) as bar:
+    with Progress(*columns, disable=not (terminal and label), speed_estimate_period=600) as bar:
         task = bar.add_task(label, total=total)
         for count, (number, result) in enumerate(results, 1):
             yield number, result
@@ -498,14 +499,11 @@ def tensorflow():
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        import keras
         import tensorflow as tf
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
     tf.get_logger().setLevel("ERROR")  # not a word of graphs traced for the last, shorter batch
-    keras.config.set_floatx("float32")  # if somebody else has imported Keras before
-    keras.config.set_image_data_format("channels_last")
     cards = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not cards:
         raise Problem("--device gpu: TensorFlow finds no GPU here; leave the option out")
@@ -561,14 +559,11 @@ FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han
 
 def new_figure(width, height, **subplots):
     """(figure, axes) of matplotlib, in inches."""
-    import matplotlib
     import matplotlib.pyplot as plt
 
-    matplotlib.use("Agg")
-    plt.rcParams |= matplotlib.rcParamsDefault | {  # nothing of the user's own settings file
-        "backend": "Agg", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-        "figure.dpi": 130, "legend.frameon": False, "pdf.fonttype": 42,
-        "font.family": ["DejaVu Sans", *installed_fonts()]}
+    plt.rcParams |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+                     "figure.dpi": 130, "legend.frameon": False, "pdf.fonttype": 42,
+                     "font.family": ["DejaVu Sans", *installed_fonts()]}
     return plt.subplots(figsize=(width, height), layout="constrained", **subplots)
 
 
@@ -604,9 +599,9 @@ def cut(text, most):
 def figure_labels(labels, most=20):
     """Labels as a figure can show them: wrapped, short and distinct, or else numbers from 1.
 
-    A number stands for a label of letters that no installed font has, or which, cut to `most`
-    letters, is another's; the report lists those of the emotions. Where labels are numbers
-    themselves, all are numbered or none.
+    A number stands for a label that no installed font can draw, or that is another's once it is cut
+    to `most` letters; the report lists those of the emotions. Where labels are numbers themselves,
+    all are numbered or none.
     """
     short = []
     for label in map(printable, labels):

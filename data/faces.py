@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import utils
 from data import standin
-from data.emotions import EMOTION_NAMES as EMOTION_NAMES  # for those who draw and report
 from data.emotions import meaning, same_spelling, unified
 from data.files import Entry, file_at
 from data.layouts import JAFFE_NAME, matched, read_layout

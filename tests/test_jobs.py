@@ -1,6 +1,7 @@
 """Jobs: which files are made, which are left alone, which are noticed; workers that are killed."""
 
 import argparse
+import functools
 import json
 import multiprocessing
 import time
@@ -159,7 +160,7 @@ def test_calls_are_asked_for_when_their_turn_comes(pool):
     def calls():
         for number in range(20):
             asked.append(number)
-            yield abs, (-number,), {}
+            yield functools.partial(abs, -number)
 
     results = {}
     for number, result in run_calls(calls(), [1] * 20, "", pool):
@@ -170,7 +171,7 @@ def test_calls_are_asked_for_when_their_turn_comes(pool):
 
 def test_an_error_in_a_worker_is_told_as_it_is(pool):
     with pytest.raises(Problem, match="nowhere.npz: not there"):
-        list(run_calls([(load_arrays, (utils.ROOT / "nowhere.npz",), {})], [1], "", pool))
+        list(run_calls([functools.partial(load_arrays, utils.ROOT / "nowhere.npz")], [1], "", pool))
 
 
 ENDED = "a worker process was ended from outside, .*run the same command again, with fewer --jobs"
@@ -182,7 +183,7 @@ def test_a_killed_worker_is_one_line(pool, moment):
         for number, duration in enumerate(seconds):
             if moment == "starting" and number == 1:
                 kill(wait_until(workers)[0])
-            yield time.sleep, (duration,), {}
+            yield functools.partial(time.sleep, duration)
 
     results = run_calls(calls(0, 0, 0, 0, *([] if "idle" in moment else [100] * 5)), [1] * 9, "",
                         pool)
