@@ -107,7 +107,9 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
     """
     path = Path(path)
     entries, notes = read_layout(path, emotion)
-    if subject:
+    if subject and not alone and not any(re.search(subject, entry.name) for entry in entries):
+        notes.append(f"--subject {subject} matches none of these names and is for the other faces")
+    elif subject:
         entries = [entry._replace(subject=matched(entry, subject, "--subject"))
                    for entry in entries]
         notes = [note for note in notes if "--subject" not in note]  # how else to tell them

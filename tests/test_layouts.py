@@ -231,8 +231,8 @@ def test_another_data_set_with_other_spellings(tmp_path):
     for file in (tmp_path / "again.v2").rglob("*.png"):
         save(file.with_suffix(".jpg"), Image.open(file), quality=95)
         file.unlink()
-    again = load_faces(tmp_path / "again.v2", alone=False)
-    assert again.name == "again-v2"
+    again = load_faces(tmp_path / "again.v2", alone=False, subject=r"(S\d+)_")
+    assert again.name == "again-v2" and says(again, "matches none of these names and is for the o")
     assert says(faces.with_test_set(training, again), "test faces of nearly the same pixels as tra")
     with pytest.raises(Problem, match="none of the emotions of faces .angry, happy, sad. but "
                                       "AN, HA; rename them with --labels AN=angry,HA=happy"):
