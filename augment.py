@@ -443,7 +443,7 @@ def export(experiment, methods, folder):
             lacking = sorted(set(experiment.emotions) - set(arrays["emotions"].tolist()))
             if lacking and run == 0:
                 utils.warn(f"{method}: no face of {listed(lacking, 8)}, and so no folder: give "
-                           f"your reader the names of all classes")
+                           f"your image loader the names of all classes")
     print(f"{count} faces written to {utils.printable(folder)}")
 
 

@@ -22,7 +22,7 @@ import utils
 from augment import METHODS, is_balanced, synthetic_of
 from data.baselines import BASELINES, novelty, share_of_known_people, share_shown
 from data.experiment import box, faces_of, non_default, open_experiment, require_splits
-from data.faces import JAFFE_BOX, as_input, default_data, load_photo
+from data.faces import JAFFE_BOX, JAFFE_SIZE, as_input, default_data, load_photo
 from data.registration import register, warp
 from data.splits import SUBJECT_INDEPENDENT
 from data.statistics import (
@@ -228,8 +228,8 @@ def how_near(experiment, tests):
     -------
     dict
         training_subjects : number of known subjects in training, the median.
-        same_subject : percent of the test faces whose subject has training faces; None unless all
-        subjects are known.
+        same_subject : percent of the test faces whose subject has training faces; None unless it is
+        known of all faces who they are, and of one data set.
         same_subject_and_emotion : percent of the test faces of known subjects with a training face
         of the same subject and emotion; None if none is known.
     """
@@ -237,7 +237,8 @@ def how_near(experiment, tests):
     for run in experiment.runs[:1] if experiment.one_split else experiment.runs:
         train = faces_of(utils.load_arrays(experiment.file(run, "train")))
         numbers.append(len(set(train.subjects.tolist()) - {""}))
-        same_subject.append(share_of_known_people(train, tests[run]))
+        same_subject.append(None if experiment.settings.get("test")
+                            else share_of_known_people(train, tests[run]))
         same_both.append(share_shown(train, tests[run]))
 
     def percent(shares):
@@ -329,10 +330,11 @@ def opening(metrics):
              if values["gain"] and values["gain"]["ci95"] and values["gain"]["ci95"][0] > 0}
     best = sorted(helps, key=lambda name: -helps[name]["mean"])
     if results["none"]["accuracy"]["ci95"] is None:
-        return ["One run, fold or test subject alone has no interval and proves nothing."]
-    lines = ["Over no augmentation, intervals above 0: " + (", ".join(
-        f"{name} {points(helps[name])}" for name in best) or "none") + ". Each interval is the "
-        "arm's own; the answers allow for the number of methods."]
+        return ["A single run, fold or test subject gives no interval and proves nothing."]
+    lines = ["Gains over no augmentation whose interval lies above 0: " + (", ".join(
+        f"{name} {points(helps[name])}" for name in best) or "not one") + ". These intervals are "
+        "not corrected for the number of arms; the answers are corrected for the number of "
+        "methods."]
     return lines + ([ladder_in_words(metrics["ladder"])] if metrics["ladder"] else [])
 
 
@@ -345,8 +347,8 @@ FIGURES = {
               "interval",
     "gains": "Gain of each arm over no augmentation, with 95 % intervals",
     "accuracy": "Accuracy of each arm: dots are {units}, the bar the mean with its 95 % interval",
-    "confusion": "Confusion: share of each true emotion, over all predictions; above each matrix "
-                 "the accuracy of the table{numbers}",
+    "confusion": "Confusion matrices: all predictions in percent of each true emotion; above each "
+                 "the accuracy from the table{numbers}",
     "faces": "What the networks see of run 0's training faces",
     "registration": "Registration: mean face, and the faces it moves most, before and after",
     "cae-loss": "Loss of the CAE over all training faces",
@@ -383,12 +385,12 @@ def report(experiment, metrics):
             metrics["against"], CONTROLS, metrics["protocol"])), ""]
     shared = metrics["nearness"]["same_subject"]
     if shared == 0:
-        text += ["These are answers about new people: no person of a test face is in training.", ""]
+        text += ["These answers are about new people: no test face shows a person in training.", ""]
     else:
         said = "subjects of test faces may be among the training faces" if shared is None else \
-            f"{shared:.0f} % of the test faces show people who are in training too"
-        text += [f"Not about new people: {said}. The protocols `loso` and `kfold` of train_cae.py "
-                 f"ask about new people.", ""]
+            f"{shared:.1f} % of the test faces show people who are in training too"
+        text += [f"These answers are not about new people: {said}. The protocols `loso` and "
+                 f"`kfold` of train_cae.py test on new people.", ""]
     mean = "people, each of whom counts once, however many faces they have" \
         if units == "subjects" else units
     balanced = [arm for arm, values in metrics["arms"].items() if values["balanced"]]
@@ -396,22 +398,23 @@ def report(experiment, metrics):
         "## Arms", "", f"{markdown_text(experiment)}; {metrics['test_faces']} test faces in "
         f"all; crop {markdown_text(experiment.settings['crop'])}.", "",
         markdown_table(table_rows(metrics["arms"])), "",
-        f"Accuracy and macro F1: mean over {mean}; macro F1 over the runs. There are "
+        f"Accuracy and macro F1: the former is a mean over {mean}, the latter over runs. There are "
         f"{runs_in_words(metrics)}. In brackets: 95 % intervals, {metrics['interval']}. Synthetic "
-        f"faces: of run 0. Steps: optimiser steps, the mean. Won: percent of {units} in which the "
-        f"arm beats `none`, ties count half. Stuck: classifiers that give every face the same "
+        f"faces: of run 0. Steps: mean number of optimiser steps. Won: percent of {units} in which "
+        f"the arm beats `none`; ties count half. Stuck: classifiers that give every face the same "
         f"emotion." + (f" Synthetic faces only balance the emotions (--balance) in "
                        f"{', '.join(balanced)}." if balanced else ""), "",
-        "## Without a network", "", "What one would try first, on the same pixels of the real "
+        "## Without a network", "", "The simple classifiers one would try first, on the real "
         "training faces" + (", of which the networks keep a quarter for validation"
                             if published else "") + ".", "",
         markdown_table(table_rows(metrics["baselines"])), ""]
     if metrics["novelty"]:
         text += ["## How new the synthetic faces are", "", novelty_table(metrics["novelty"]), "",
-                 "Mean squared differences of pixels (white = 1), medians, in run 0. Nearest: from "
-                 "a synthetic face to the nearest training face of its subject and emotion (of its "
-                 "emotion where it is of two subjects). Takes: two training faces of one subject "
-                 "and emotion. Emotions: two training faces of one subject.", ""]
+                 "Medians of mean squared pixel differences (white = 1), in run 0. Nearest: from a "
+                 "synthetic face to the nearest training face of its subject and emotion (of its "
+                 "emotion alone where it mixes two subjects). Takes: between training faces of one "
+                 "subject and emotion. Emotions: between training faces of one subject that show "
+                 "different emotions.", ""]
     text += ["## Figures", ""]
     numbers = "".join(f"; {label}: {markdown_text(emotion)}" for emotion, label in
                       experiment.labels.items() if label.isdecimal() and label != emotion)
@@ -435,7 +438,7 @@ def steps_in_words(metrics):
         "takes as many epochs, of more steps where there are more faces"
     return f"Optimiser steps on average: {steps}. Every arm without `longer-` {stopped}, so the " \
         f"arms differ in length of training too. Synthetic faces are made from all training " \
-        f"faces, a quarter of which only validates `none`."
+        f"faces, whereas `none` uses a quarter of them for validation only."
 
 
 def near_in_words(metrics):
@@ -456,7 +459,7 @@ def paper_in_words():
     for key in ("baseline", "augmented"):
         right, count = PAPER[key], PAPER["test_faces"]
         ends = binomtest(right, count).proportion_ci(method="wilson")
-        texts.append(f"{100 * right / count:.1f} % (Wilson {100 * ends.low:.0f} to "
+        texts.append(f"{100 * right / count:.1f} % (95 % Wilson interval {100 * ends.low:.0f} to "
                      f"{100 * ends.high:.0f} %)")
     return " and ".join(texts)
 
@@ -620,15 +623,17 @@ def predict_photos(experiment, paths, arm, asked_for):
     crop that is asked for, or else as the experiment's faces are, and registered as they are."""
     own = experiment.settings["crop"]
     crop = (asked_for or own).replace("manifest", "square")
+    jaffe = not asked_for and experiment.dataset in ("JAFFE", "standin") and own == JAFFE_BOX
     photos = []
     for path in paths:
-        image, wide_crop, notes = load_photo(path, crop)
+        image, wide_crop, notes = load_photo(path, crop, JAFFE_SIZE if jaffe else None)
         photos.append((image, wide_crop))
         utils.warn(*(f"{path}: {note}" for note in notes))
     model = build_lenet5(len(experiment.emotions))
     if not asked_for and own not in ("square", "none"):
-        seen = {"manifest": "the largest centred square", JAFFE_BOX: "JAFFE's box if it has 256 x "
-                "256 pixels, else the largest centred square"}.get(own, f"x,y,side {own}")
+        seen = f"x,y,side {own}" if own == crop else "the largest centred square"
+        if jaffe:
+            seen = f"x,y,side {own} if it has 256 x 256 pixels, else the largest centred square"
         utils.warn(f"of each photograph the networks see {seen}; where the face lies elsewhere, "
                    f"give --crop")
     utils.require(classifier_files(experiment, arm),
@@ -664,7 +669,7 @@ def main():
         arm = next((arm for arm in arms if arm in METHODS), "none") \
             if options.arm is None else options.arm
         if arm not in arms:
-            raise Problem(f"--arm {arm}: was not trained; there are {', '.join(arms)}")
+            raise Problem(f"--arm {arm}: was not trained; choose from {', '.join(arms)}")
         predict_photos(experiment, options.predict, arm, options.crop)
         return
     for name in ("arm", "crop"):

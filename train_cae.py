@@ -2,12 +2,12 @@
 
     python train_cae.py                        JAFFE if it is in data/, else drawn stand-in faces
     python train_cae.py --data my-faces/       your own: README.md has the layouts
-    python train_cae.py --protocol loso        subjects that no training face shows
-    python train_cae.py EXPERIMENT --runs 10   resume one that is there, with more runs
+    python train_cae.py --protocol loso        test on subjects that no training face shows
+    python train_cae.py EXPERIMENT --runs 10   resume an experiment, with more runs
 
 It makes an experiment's folder, results/<dataset>-<protocol>/, and deals the faces of each run into
-run-NN/train.npz and test.npz, as the networks see them: all that follows reads this folder alone.
-It trains on the training faces: run-NN/cae.npz, the paper's CAE over all of them, and cae-AN-DI.npz
+run-NN/train.npz and test.npz, as the networks see them: the other scripts read only this folder.
+On the training faces it trains run-NN/cae.npz, the paper's CAE over all of them, and cae-AN-DI.npz
 and so on, one for each ordered pair of emotions that a subject showed, which turns a face of one
 into the other. The options that decide the outcome are given here and kept in experiment.json.
 
@@ -317,9 +317,9 @@ def main():
         plan, pair_epochs = pair_plan(emotion_pairs(faces), settings, steps)
         if not plan and options.scope != "all":
             utils.warn(f"run {run}: no subject is known to show two emotions, so no pair has a CAE")
-        elif plan and pair_epochs < settings["pair_epochs"] and run == 0:
-            print(f"the emotion pairs take {pair_epochs} epochs, not {settings['pair_epochs']}: "
-                  f"together at most four times the steps of the one CAE")
+        elif pair_epochs < settings["pair_epochs"] and options.scope != "all" and run == 0:
+            print(f"each emotion pair gets {pair_epochs} epochs, not {settings['pair_epochs']}, so "
+                  f"that all take at most about four times the steps of the one CAE")
         for (source, target), (most_pairs, pair_steps) in plan.items():
             pair_jobs.append(Job(pair_file(experiment, run, source, target), train_pair,
                                  [train, cae], {
@@ -458,8 +458,8 @@ def draw_latents(experiment, faces, latents, options):
 def arguments():
     parser = utils.parser(__doc__)
     add, deciding = parser.add_argument, parser.add_argument_group("what decides the outcome")
-    add("experiment", nargs="?", metavar="EXPERIMENT", help="the folder of one to be resumed: only "
-        "--runs may grow and --data may move")
+    add("experiment", nargs="?", metavar="EXPERIMENT", help="the folder of an experiment to be "
+        "resumed; --runs may only grow, --data may have moved")
     add("--data", metavar="PATH", help="a folder, a zip or a CSV of faces (default: data/jaffe, "
         "data/jaffe.zip, or the stand-in)")
     add("--results", default=utils.ROOT / "results", metavar="DIR", help="where a new experiment's "

@@ -447,8 +447,8 @@ def read_arm(name):
         return Arm("", False, longer)
     if name in ("none", "geometric"):
         return Arm("", name == "geometric", "")
-    raise ValueError(f"no arm '{name}'; there are none, {', '.join(METHODS)}, longer-translate and "
-                     f"so on, geometric, translate+geometric and so on")
+    raise ValueError(f"no arm '{name}'; choose from none, {', '.join(METHODS)}, longer-translate "
+                     f"and so on, geometric, translate+geometric and so on")
 
 
 def default_arms(experiment):
@@ -500,6 +500,8 @@ def main():
     if experiment.protocol != "published" and any(arm.as_long_as for arm in arms.values()):
         raise Problem(f"--arms longer-...: all arms take the same number of steps in the protocol "
                       f"{experiment.protocol}; leave it out")
+    balanced = {name for name, arm in arms.items()
+                if arm.method and is_balanced(experiment, arm.method)}
     jobs, longer_jobs, redo = [], [], []
     for run, (name, arm) in itertools.product(experiment.runs, arms.items()):
         inputs = [experiment.file(run, "train")]
@@ -518,11 +520,12 @@ def main():
                 settings |= {"epochs": experiment.settings["classifier_epochs"],
                              "patience": experiment.settings["patience"],
                              "geometric": arm.geometric}
-                job = Job(file, train_published, inputs, settings, faces_in(*inputs))
+                faces = sum(map(number_of_faces, inputs))  # an epoch takes as much time
+                job = Job(file, train_published, inputs, settings, faces)
             else:
                 settings |= {"steps": experiment.settings["steps"],
                              "keep": experiment.settings["keep"], "geometric": arm.geometric}
-                if arm.method and is_balanced(experiment, arm.method):
+                if name in balanced:
                     settings["balanced"] = True
                 job = Job(file, train_steps, inputs, settings)
             (longer_jobs if arm.as_long_as else jobs).append(job)
@@ -563,9 +566,8 @@ def check_parents(train, synthetic):
 
 
 @functools.cache
-def faces_in(*paths):
-    """How many faces an arm trains on: its epochs take as much time."""
-    return sum(len(utils.load_arrays(path)["images"]) for path in paths)
+def number_of_faces(path):
+    return len(utils.load_arrays(path)["images"])
 
 
 def draw(experiment, options):
@@ -615,10 +617,10 @@ def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.EXPERIMENT_HELP)
     parser.add_argument("--arms", type=arm_list, default=[], metavar="X,Y", help="which, separated "
-                        "by commas (default: every method and control that augment.py ran; in the "
-                        "protocol published longer-translate and so on too, in the others "
-                        "geometric, and each method with +geometric); none is always trained, "
-                        "since every gain is a gain over it")
+                        "by commas (default: every method and control that augment.py made; also "
+                        "longer-translate and so on in the protocol published, geometric and each "
+                        "of them with +geometric in the others); the arm none is always trained, "
+                        "since gains are over it")
     parser.add_argument("--redo", type=arm_list, default=[], metavar="X,Y", help="train the "
                         "classifiers of these arms anew in all runs")
     parser.add_argument("--keras", action="store_true", help="leave the first classifier of each "

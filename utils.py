@@ -105,7 +105,7 @@ def path_quoted(path):
 
 @contextlib.contextmanager
 def reading(path, remedy="remove it and run the script that makes it again"):
-    """Tell whatever goes wrong with a file's contents as a `Problem`."""
+    """Turn whatever goes wrong while a file is read into a `Problem`."""
     try:
         yield
     except FileNotFoundError:
@@ -414,7 +414,7 @@ def dask_client(address):
     try:
         from distributed import Client, KilledWorker
     except ImportError:
-        raise Problem("--dask: needs `pip install dask[distributed]`, here and there") from None
+        raise Problem("--dask: needs `pip install dask[distributed]`, on workers too") from None
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
@@ -692,10 +692,10 @@ def parser(docstring, workers=True):
         result.add_argument("--jobs", type=whole(1), default=joblib.cpu_count(), metavar="N",
                             help="worker processes (default: one per core, here %(default)s); the "
                             "numbers do not depend on it")
-        result.add_argument("--dask", metavar="ADDRESS", help="use the workers, of one "
-                            "thread each, of the Dask scheduler there, such as tcp://host:8786")
-        result.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one "
-                            "process that may use a GPU, whose numbers are a little different")
+        result.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, such "
+                            "as tcp://host:8786, whose workers, of one thread each, do the work")
+        result.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: use a "
+                            "GPU, in a single process; numbers differ slightly (default: cpu)")
     return result
 
 

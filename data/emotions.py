@@ -80,14 +80,14 @@ def meaning(label):
     return " ".join(meanings) if all(meanings) else ""
 
 
-def emotions_in(text):
-    """{"anger"} of "angry_01": what the words in a text mean that are for emotions."""
-    return {MEANINGS[word] for word in words_of(text) if word in MEANINGS}
+def emotion_words(text):
+    """["angry"] of "S1_angry_01": the words for emotions in a name, as they are written."""
+    return [word for word in re.findall(r"[^\W\d_]+", text) if bare(word) in MEANINGS]
 
 
 def names_emotion(text):
     """Whether a folder's name has a word for an emotion in it, or is the code of one."""
-    return text.casefold() in CODES or bool(emotions_in(text))
+    return text.casefold() in CODES or any(word in MEANINGS for word in words_of(text))
 
 
 def same_spelling(label):

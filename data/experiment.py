@@ -47,7 +47,7 @@ COMMON = {
     "cae_epochs": 80,  # the paper's
     "pair_epochs": 8,  # best of 2, 4 and 8 on inner splits of JAFFE's published training faces
     "theta": 0.5,  # the paper's
-    "max_synthetic": 10_000,  # JAFFE's most are 1,981; of FER2013 interpolate would make 59 million
+    "max_synthetic": 10_000,  # the published split of JAFFE allows 1,981, FER2013 59 million
 }
 # Without validation faces nothing is selected. On JAFFE accuracies had levelled off at 8,000 steps.
 FIXED_STEPS = COMMON | {"align": "mean", "steps": 8000, "keep": "average"}
@@ -66,7 +66,7 @@ DEFAULTS = {  # a protocol has the settings of its row; others are refused
 def protocol_defaults(given, dataset, faces, subjects):
     """The settings of a protocol where none are given, on so many faces of so many subjects.
 
-    given: those that are, of which protocol, batch and folds decide others.
+    given: the settings that are given; its protocol, batch and folds decide others.
     """
     protocol = given.get("protocol", "published")
     settings = {"protocol": protocol} | DEFAULTS[protocol]
@@ -118,13 +118,13 @@ SETTINGS = {
     "emotion": Setting(pattern, "likewise for the emotion, such as '_([a-z]+)_frontal' for RaFD "
                        "(default: JAFFE's names, a folder or a label file)"),
     "labels": Setting(str, "emotions renamed or merged: angry=anger,1=surprise"),
-    "test": Setting(str, "given: another data set, all of which tests; --subject, --emotion and "
-                    "--labels hold for both. It is framed by its own boxes or as JAFFE, else by "
-                    "--crop none or square"),
-    "people": Setting(whole(0), "train on the faces of so many of the training subjects, drawn by "
-                      "the seed (default: 0, all)"),
-    "runs": Setting(whole(1, 1000), "default: 5 for published and given, 10 for holdout, a run per "
-                    "subject for loso, per fold for kfold; this setting may grow"),
+    "test": Setting(str, "given: test on all faces of this other data set; --subject, --emotion "
+                    "and --labels hold for both. It is cut at its own boxes or at JAFFE's, else "
+                    "by --crop none or square"),
+    "people": Setting(whole(0), "train on the faces of only X of the training subjects, drawn at "
+                      "random (default: 0, all)"),
+    "runs": Setting(whole(1, 1000), "how many (default: 5 for published and given, 10 for holdout, "
+                    "one per subject for loso, one per fold for kfold); may be raised later"),
     "seed": Setting(whole(0), "of everything drawn at random (default: 0)"),
     "repeats": Setting(whole(1, 10), "classifiers for each run and arm, which differ in "
                        "initialisation and whose accuracies are averaged (default: 3)"),
@@ -139,9 +139,9 @@ SETTINGS = {
                            "over four times the steps of the one CAE"),
     "theta": Setting(number(-10, 10), "weight of the first face of interpolate's pairs (default: "
                      "0.5, the paper's)"),
-    "max_synthetic": Setting(whole(1), "the most faces that a method makes; of more so many are "
-                             "drawn (default: 10000; JAFFE's most are 1,981)"),
-    "classifier_epochs": Setting(whole(1), "published: at most so many (default: 80, the paper's)"),
+    "max_synthetic": Setting(whole(1), "the most faces that a method makes; of more possible ones, "
+                             "X are drawn (default: 10000; JAFFE's published split allows 1,981)"),
+    "classifier_epochs": Setting(whole(1), "published: at most X epochs (default: the paper's 80)"),
     "patience": Setting(whole(0), "published: a classifier stops once the validation loss has not "
                         "fallen for so many epochs, 0 for never (default: 5, the paper's)"),
     "steps": Setting(whole(1), "other protocols: optimiser steps of each classifier (default: 8000,"
@@ -342,7 +342,7 @@ def create_or_resume(folder, data, results, given):
         raise Problem("--data: is empty; give a folder, a zip or a CSV of faces")
     if path == utils.ROOT / "data" / "standin":
         if data is None and experiment is None:
-            print("there is no jaffe.zip and no jaffe/ in data/: this is the drawn stand-in")
+            print("there is no JAFFE in data/ (jaffe.zip or jaffe/): this is the drawn stand-in")
         if not path.exists():
             standin.draw_all(path)
     settings = COMMON | given
@@ -353,8 +353,8 @@ def create_or_resume(folder, data, results, given):
                           alone=not settings["test"])
     if settings["test"]:
         plain = "none" if settings["crop"] == "none" else "square"
-        data_set = with_test_set(data_set, load_faces(settings["test"], "", *patterns, alone=False,
-                                                      plain=plain))
+        data_set = with_test_set(data_set, load_faces(
+            settings["test"], "", *patterns, alone=False, plain=plain, may_have_other_names=True))
         require_emotions(data_set.faces)
     utils.warn(*data_set.notes)
     if not experiment:

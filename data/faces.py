@@ -16,8 +16,8 @@ import utils
 from data import standin
 from data.emotions import meaning, same_spelling, unified
 from data.files import Entry, file_at
-from data.layouts import JAFFE_NAME, matched, read_layout
-from data.leaks import leak_notes, near_twins
+from data.layouts import JAFFE_NAME, matched, read_layout, search
+from data.leaks import leak_notes, twins_across
 from data.tables import MIN_SIDE
 from utils import Problem, listed
 
@@ -78,10 +78,13 @@ def default_data():
     folder = utils.ROOT / "data"
     places = [place for place in folder.glob("*") if place.name.lower().startswith("jaffe")
               and (place.is_dir() or place.suffix.lower() == ".zip")]
-    return min(places, key=lambda place: (len(place.name), place.name), default=folder / "standin")
+    usual = ("jaffe", "jaffe.zip")
+    return min(places, default=folder / "standin",
+               key=lambda place: (place.name.lower() not in usual, len(place.name), place.name))
 
 
-def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, plain="square"):
+def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, plain="square",
+               may_have_other_names=False):
     """Read all faces of a data set, in the order of their file names.
 
     Parameters
@@ -95,6 +98,7 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
     alone : whether these are all faces there are, and not training or test faces for others: then
         there have to be two emotions, and each label renamed has to occur
     plain : "square" or "none"
+    may_have_other_names : whether `subject` may match none of the names; it is then not used
 
     Returns
     -------
@@ -107,15 +111,13 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
     """
     path = Path(path)
     entries, notes = read_layout(path, emotion)
-    if subject and not alone and not any(re.search(subject, entry.name) for entry in entries):
-        notes.append(f"--subject {subject} matches none of these names and is for the other faces")
-    elif subject:
+    if may_have_other_names and not any(search(subject, entry) for entry in entries):
+        subject = ""
+        notes.append("--subject matches no name of the test faces and is not used for them")
+    if subject:
         entries = [entry._replace(subject=matched(entry, subject, "--subject"))
                    for entry in entries]
         notes = [note for note in notes if "--subject" not in note]  # how else to tell them
-        counts = collections.Counter(entry.subject for entry in entries)
-        notes.append(f"--subject finds {len(counts)} subjects: " + listed(
-            [f"{name} {count}" for name, count in sorted(counts.items())], 8))
     # By file name first: the published split depends on it, and layouts differ in folders only.
     entries.sort(key=lambda entry: (PurePosixPath(entry.name).name, entry.name))
     for entry, other in itertools.pairwise(entries):
@@ -123,6 +125,10 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
             raise Problem(f"{other.place}: {entry.name} a second time; remove one")
     names = np.array([entry.name for entry in entries])
     subjects, subject_notes = unified_subjects([entry.subject for entry in entries])
+    if subject:
+        counts = collections.Counter(subjects.tolist())
+        subject_notes.append(f"--subject finds {len(counts)} subjects: " + listed(
+            [f"{name} {count}" for name, count in sorted(counts.items())], 8))
     own_labels, _ = unified([entry.emotion for entry in entries], "")
     emotions, label_notes = unified([entry.emotion for entry in entries], labels, alone)
     splits, split_notes = two_sides([entry.split for entry in entries])
@@ -155,8 +161,8 @@ def unified_subjects(subjects):
     spellings = {}
     for subject, _ in collections.Counter(subjects).most_common():
         spellings.setdefault(same_spelling(subject), []).append(subject)
-    alike = [" and ".join(several) for several in spellings.values() if len(several) > 1]
-    notes = [f"these are taken as one person: {listed(alike, 3)}"] if alike else []
+    alike = [" = ".join(several) for several in spellings.values() if len(several) > 1]
+    notes = [f"subjects with two spellings: {listed(alike, 3)}"] if alike else []
     return np.array([spellings[same_spelling(subject)][0] for subject in subjects]), notes
 
 
@@ -173,15 +179,17 @@ def default_crop(entries, jaffe, plain):
     return plain
 
 
-def load_photo(path, crop):
-    """(uint8 (48, 48), `WideCrop`, notes) of one image file, framed as `load_faces` frames; JAFFE's
-    box is for images of its size alone, of others the centred square is taken."""
+def load_photo(path, crop, size=None):
+    """(uint8 (48, 48), `WideCrop`, notes) of one image file, framed as `load_faces` frames.
+
+    size: (width, height) of the images that `crop` is for; of others the centred square is taken.
+    """
     file = file_at(path)
     if not Path(path).is_file():
         raise Problem(f"{file.place}: " + ("is a folder; give its files" if Path(path).is_dir()
                                            else "no such file"))
     with contextlib.suppress(OSError, ValueError):  # which `read_images` tells
-        if crop == JAFFE_BOX and decode(file.read()).grey.size != JAFFE_SIZE:
+        if size and decode(file.read()).grey.size != size:
             crop = "square"
     images, wide_crops, _, notes = read_images(
         [Entry(file.name, "", "", "", (), file.read, file.place)], crop)
@@ -219,13 +227,14 @@ def with_test_set(data_set, other):
         if image.tobytes() in seen:
             raise Problem(f"{name} of {other.name}: has the same pixels as the training face "
                           f"{seen[image.tobytes()]}; remove it from one of the data sets")
+    twins = [f"{test.names[row]} as {data_set.faces.names[twin]}"
+             for row, twin in twins_across(test.images, data_set.faces.images)]
     test = test._replace(
-        names=np.array([f"--test/{name}" for name in test.names.tolist()]),
-        subjects=np.array([subject and f"--test {subject}" for subject in test.subjects.tolist()]))
+        names=np.array([f"test set/{name}" for name in test.names.tolist()]),
+        subjects=np.array([subject and f"{subject} (test set)"
+                           for subject in test.subjects.tolist()]))
     faces = Faces(*(np.concatenate(arrays) for arrays in zip(data_set.faces, test)))
     splits = np.repeat(["train", "test"], [len(data_set.splits), len(test.names)])
-    twins = [f"{faces.names[row]} as {faces.names[twin]}" for row, twin
-             in near_twins(faces.images, np.arange(len(splits))) if splits[row] != splits[twin]]
     if twins:
         notes.append(f"test faces of nearly the same pixels as training faces, A LEAK: "
                      f"{listed(twins, 3)}")
@@ -278,8 +287,8 @@ def two_sides(splits):
     """(str (n,) of "train", "test" and "", notes): validation faces train where others test."""
     if "val" in splits and "test" not in splits:
         return (np.array([split.replace("val", "test") for split in splits]),
-                ["the data's own split has no test faces: where it is used, its validation faces "
-                 "test"])
+                ["the data's own split has no test faces: under --protocol given its validation "
+                 "faces test instead"])
     return np.array([split.replace("val", "train") for split in splits]), []
 
 

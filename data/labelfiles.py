@@ -132,7 +132,7 @@ def ferplus(columns, rows, pixels, place):
         else:
             entries.append(entry._replace(emotion=winners[0]))
     said = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-    return entries, [f"by FERPlus' votes there are left out: {said}"] if left_out else []
+    return entries, [f"left out by FERPlus' votes: {said}"] if left_out else []
 
 
 def annotators_agreed(entries):

@@ -15,7 +15,7 @@ import unicodedata
 from pathlib import PurePosixPath
 
 from data import labelfiles, tables
-from data.emotions import emotions_in, names_emotion
+from data.emotions import emotion_words, meaning, names_emotion
 from data.files import Entry, encodable, file_at, list_folder, list_zip
 from data.labelfiles import base
 from utils import Problem, listed
@@ -92,9 +92,14 @@ def read_layout(path, emotion=""):
     return entries, notes + more
 
 
+def search(pattern, entry):
+    """Where a pattern matches in a file's name or else in its path, or None."""
+    return re.search(pattern, PurePosixPath(entry.name).name) or re.search(pattern, entry.name)
+
+
 def matched(entry, pattern, option):
     """What the pattern's first group that is not empty finds or, without groups, all it finds."""
-    match = re.search(pattern, PurePosixPath(entry.name).name) or re.search(pattern, entry.name)
+    match = search(pattern, entry)
     text = match and next(filter(None, match.groups() if match.re.groups else [match[0]]), "")
     if not text:
         raise Problem(f"{entry.place}: {option} {pattern} does not match this name; correct the "
@@ -117,7 +122,7 @@ def beside(folder):
     def find(text):
         for tail, root in itertools.product(tails(text), bases):
             for spelling in spellings(tail):
-                if os.path.isfile(root / spelling) and same_side(text, f"{root.name}/{spelling}"):
+                if os.path.isfile(root / spelling):
                     return file_at(root / spelling, posixpath.normpath(encodable(spelling)))
         return None
 
@@ -128,11 +133,6 @@ def tails(text):
     """A path and, where it is another machine's, what is left of it without its first folders."""
     parts = text.replace("\\", "/").split("/")
     return [text, *("/".join(parts[first:]) for first in range(1, len(parts)))]
-
-
-def same_side(text, path):
-    """Whether a table's path and the one that is found do not lie on two sides of a split."""
-    return len({tables.side_in(text.replace("\\", "/")), tables.side_in(path)} - {""}) < 2
 
 
 def fer2013_beside(folder):
@@ -153,9 +153,11 @@ def within(files, table):
                 file = by_name.get(posixpath.normpath(posixpath.join(root, spelling)))
                 if file:
                     return file
+        side = tables.side_in(text.replace("\\", "/"))  # a file of the other side is none
         for tail in tails(text):
             alike = [file for file in by_base[posixpath.basename(tail)]
-                     if f"/{file.name}".endswith(f"/{tail}") and same_side(text, file.name)]
+                     if f"/{file.name}".endswith(f"/{tail}")
+                     and (not side or tables.side_in(file.name) in ("", side))]
             if len(alike) == 1:
                 return alike[0]
         return None
@@ -208,13 +210,14 @@ def read_files(files, place, emotion):
         if from_table is None:
             there = f" that can be read, but {kinds}" if others else ""
             zips = [file.name for file in files if suffix(file) == ".zip"]
-            hint = f"unpack {listed(zips, 3)}, or give --data that file; or " if zips else ""
-            raise Problem(f"{place}: holds no image{there}; {hint}{LAYOUTS}")
+            hint = f"unpack {listed(zips, 3)}, or give --data that file" if zips else LAYOUTS
+            raise Problem(f"{place}: holds no image{there}; {hint}")
         return from_table
-    empty = {folder for file in files for folder in folders_of(file) if names_emotion(folder)} - {
-        folder for file in images for folder in folders_of(file)}
+    without = {posixpath.dirname(file.name) for file in files} - {
+        posixpath.dirname(file.name) for file in images}
+    empty = sorted(folder for folder in without if names_emotion(posixpath.basename(folder)))
     if empty:
-        notes.append(f"no image that can be read lies in the folders {listed(sorted(empty), 8)}")
+        notes.append(f"no image that can be read lies in {listed(empty, 8)}")
     if emotion:
         return unlabelled(images), notes
     label_list, ck_labels = labelfiles.rafdb_list(files), labelfiles.ck_labels(files)
@@ -312,9 +315,9 @@ def splits_of(images):
     """"train", "val", "test" or "" of each file, by the last folder with such a name."""
     splits = [tables.side_in(file.name) for file in images]
     if "" in splits and any(splits):
-        odd = images[splits.index("")]
+        odd, other = images[splits.index("")], next(itertools.compress(images, splits))
         raise Problem(f"{odd.place}: two layouts in one folder: this file lies in neither train/ "
-                      f"nor test/, others do; {LAYOUTS}")
+                      f"nor test/, unlike {other.name}; {LAYOUTS}")
     return splits
 
 
@@ -360,24 +363,29 @@ def entries_by_folder(images, level, place, hint):
         raise Problem(f"{listed([file.place for file in odd], 3)}: a name that tells no emotion, "
                       f"unlike the others; rename or remove it, or {LAYOUTS}")
     if bare:
-        raise Problem(f"{listed(bare, 3)}: the emotion is not told; {hint}where the names have it, "
+        raise Problem(f"{listed(bare, 3)}: the emotion is unclear; {hint}where the names have it, "
                       f"--emotion PATTERN takes it from them, such as '_([A-Za-z]+)[_.]'; or "
                       f"{LAYOUTS}")
     levels, notes = levels_of(images), []
     if odd:
         notes.append(f"{len(images) - len(odd)} files have {dataset}'s names, which are not read "
-                     f"since others have not: {listed([file.name for file in odd], 3)}; rename or "
-                     f"remove these, and the names tell emotion and subject")
+                     f"since other files do not: {listed([file.name for file in odd], 3)}; rename "
+                     f"or remove those to have emotion and subject read from the names")
     if not known:
-        level = guessed_level(levels)
+        level = guessed_level(levels, place)
     splits, counts = splits_of(images), collections.Counter(levels[level])
     refuse_people(images, counts, place, known, hint)
-    if not known or all(map(str.isdecimal, counts)):
-        refuse_names_that_tell(images, place)
+    pattern = names_that_tell(images)
+    if pattern and not known and not all(map(CLASSES.fullmatch, counts)):
+        raise Problem(f"{place}: the names of the files have words for emotions, the folders have "
+                      f"not; --emotion '{pattern}' takes the former, --emotion '([^/]+)/[^/]+$' "
+                      f"the latter")
+    if pattern and all(name.isdecimal() or CLASSES.fullmatch(name) for name in counts):
+        notes.append(f"the names of the files have words for emotions too; --emotion '{pattern}' "
+                     f"takes these")
     if not known:
-        refuse_two_levels(levels, place)
         said = listed([f"{name} {count}" for name, count in counts.most_common()], 10)
-        notes.append(f"no folders have names of emotions that are known: the last ones are taken "
+        notes.append(f"no folder names are words for emotions: those of the last level are taken "
                      f"as labels, {said}; {EMOTION_WAY_OUT}")
     elif level != -1 and len(levels) > 1:
         notes.append(f"emotions are the folders {listed(sorted(counts), 3)}")
@@ -396,24 +404,49 @@ def odd_names(images):
     return "", []
 
 
-def guessed_level(levels):
-    """The last level that is not train/ and test/ alone."""
+def guessed_level(levels, place):
+    """The one level whose names may be emotions in a language that is not known or, if there is
+    none, the last one that is not train/ and test/ alone. Raises `Problem` if there are two."""
+    candidates = {}
     for number, folders in levels.items():
-        if not all(map(tables.side_of, set(folders))):
-            return number
-    return -1
+        names = set(folders)
+        if 1 < len(names) <= MAX_LABELS and not look_like_people(names) and \
+                not all(map(tables.side_of, names)):
+            candidates.setdefault(tuple(folders), number)
+    if len(candidates) > 1:
+        said = " or ".join(sorted(listed(sorted(set(folders)), 3) for folders in candidates))
+        raise Problem(f"{place}: it is unclear which folders are the emotions, {said}; "
+                      f"{EMOTION_WAY_OUT}")
+    others = (number for number, folders in levels.items()
+              if not all(map(tables.side_of, set(folders))))
+    return next(iter(candidates.values()), next(others, -1))
+
+
+def look_like_people(names):
+    """Whether most names are numbered as people and takes are."""
+    numbered = [name for name in names if NUMBERED.fullmatch(name) and not CLASSES.fullmatch(name)]
+    return len(numbered) > len(names) / 2
+
+
+def names_that_tell(images):
+    """A pattern that finds the words for emotions, two or more, in at least half of the files'
+    names; "" where these have none."""
+    words = [emotion_words(PurePosixPath(file.name).stem) for file in images]
+    told = {word for several in words for word in several}
+    if len(set(map(meaning, told))) < 2 or sum(map(bool, words)) < len(words) / 2:
+        return ""
+    return f"({'|'.join(sorted(told))})"
 
 
 def refuse_people(images, counts, place, known, hint):
     """Raise `Problem` if labels, a Counter, are too many or, where it is not `known` that they are
     words for emotions, one alone or folders of people, takes or a split's sides."""
-    said = f"{place}: the emotion is not told: the folders are called {listed(sorted(counts), 4)}"
+    said = f"{place}: the emotion is unclear: the folders are called {listed(sorted(counts), 4)}"
     if len(counts) > MAX_LABELS:
         raise Problem(f"{said}, more than {MAX_LABELS}; {EMOTION_WAY_OUT}")
     if known:
         return
-    numbered = [name for name in counts if NUMBERED.fullmatch(name) and not CLASSES.fullmatch(name)]
-    if len(numbered) > len(counts) / 2:
+    if look_like_people(counts):
         ck = all(labelfiles.CK_FRAME.fullmatch(base(file)) for file in images)
         ck_hint = "for CK+ give the folder that holds Emotion too, or " if ck else ""
         raise Problem(f"{said}, which look like people or takes; {hint}{ck_hint}{EMOTION_WAY_OUT}")
@@ -421,32 +454,14 @@ def refuse_people(images, counts, place, known, hint):
         raise Problem(f"{said}; {hint}{EMOTION_WAY_OUT}")
 
 
-def refuse_names_that_tell(images, place):
-    """Raise `Problem` where the files' names, unlike the folders', have words for emotions."""
-    told = [emotions_in(PurePosixPath(file.name).stem) for file in images]
-    if len(set().union(*told)) > 1 and sum(map(bool, told)) >= len(told) / 2:
-        raise Problem(f"{place}: the names of the files have words for emotions, the folders have "
-                      f"not; --emotion '([A-Za-z]+)' takes the first word of a name")
-
-
-def refuse_two_levels(levels, place):
-    """Raise `Problem` where two levels of folders may be the emotions, beside a split's sides."""
-    several = {tuple(folders) for folders in levels.values()
-               if len(set(folders)) > 1 and not all(map(tables.side_of, set(folders)))}
-    if len(several) > 1:
-        said = " or ".join(sorted(listed(sorted(set(folders)), 3) for folders in several))
-        raise Problem(f"{place}: it is not told which folders are the emotions, {said}; "
-                      f"{EMOTION_WAY_OUT}")
-
-
 def subjects_in(levels, emotion):
     """(subjects, notes): the first level of folders that look like people beside the emotions'.
 
     Their names have numbers, most emotions have several of them, and most have several emotions.
-    Of folders with other names that do so too, a note says how to make them subjects; numbers that
-    come again below most of those are takes.
+    Of folders with other names that do so too, a note says how to make them subjects; where these
+    lie above the emotions, numbers below are takes.
     """
-    notes, above = [], None
+    notes, people_above = [], False
     for number in sorted(levels):
         folders = levels[number]
         if number == emotion or folders == levels[emotion]:
@@ -459,15 +474,14 @@ def subjects_in(levels, emotion):
                    for several in (emotions_of, names_of)):
             continue
         said = listed(sorted(emotions_of), 3)
-        again = above and sum(len({upper for upper, name in zip(above, folders) if name == own}) > 1
-                              for own in emotions_of) > len(emotions_of) / 2
-        if not again and all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name)
-                             for name in emotions_of):
+        if people_above and emotion < number and all(map(str.isdecimal, emotions_of)):
+            continue
+        if all(NUMBERED.fullmatch(name) and not TAKES.fullmatch(name) for name in emotions_of):
             return folders, [f"subjects are the folders {said}; where they are not, give --subject "
                              f"PATTERN"]
-        if not again and not any(map(tables.side_of, emotions_of)) and \
-                not (number < 0 <= max(levels)):
-            above, before = folders, "[^/]+/" * (number % len(levels) if number < 0 else number)
+        if not any(map(tables.side_of, emotions_of)) and not (number < 0 <= max(levels)):
+            people_above = people_above or number < emotion
+            above = "[^/]+/" * (number % len(levels) if number < 0 else number)
             notes = [f"the folders {said} are not taken as subjects; where they are, give "
-                     f"--subject '^{before}([^/]+)/'"]
+                     f"--subject '^{above}([^/]+)/'"]
     return [""] * len(levels[emotion]), notes

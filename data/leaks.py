@@ -63,7 +63,25 @@ def equal_faces(images):
 
 
 def near_twins(images, rows):
-    """[(row, row of a face nearly the same)]: saved again, mirrored, or shifted by a pixel.
+    """[(row, row of a face nearly the same)], among the images at `rows`."""
+    pairs = {}
+    for row, other in nearly_equal(images[rows], images[rows], neighbours=2):  # one is the face
+        if row != other:
+            first, second = sorted((rows[row], rows[other]))
+            pairs.setdefault(second, first)
+    return sorted(pairs.items())
+
+
+def twins_across(images, others):
+    """[(row of images, row of others)]: faces of one that are nearly the same in the other."""
+    pairs = [*nearly_equal(images, others, neighbours=1)]
+    pairs += [(row, other) for other, row in nearly_equal(others, images, neighbours=1)]
+    return sorted(set(pairs))
+
+
+def nearly_equal(images, others, neighbours):
+    """Yield (row of images, row of others) of faces saved again, mirrored, or shifted by a pixel;
+    one face of a pair is shifted right or down.
 
     A face's means over 8 x 8 blocks are 25 numbers that hardly change when it is saved again. A
     tree of them finds the nearest face of each, for each shift, without comparing all with all:
@@ -72,23 +90,18 @@ def near_twins(images, rows):
     """
     from scipy.spatial import cKDTree
 
-    if len(rows) < 2:
-        return []
-    images = images[rows]
-    tree = cKDTree(block_means(middle_of(images)))
-    pairs = {}
+    tree, count = cKDTree(block_means(middle_of(others))), 0
     for shifted in (middle_of(images[..., ::-1]), *(middle_of(images, *shift) for shift in SHIFTS)):
-        _, nearest = tree.query(block_means(shifted), k=2, eps=1, distance_upper_bound=5 * TWIN,
-                                workers=-1)  # two: one of them may be the face itself
-        for row, column in zip(*np.nonzero(nearest < len(images))):
-            other = nearest[row, column]
-            difference = shifted[row].astype(int) - middle_of(images[other])
-            if other != row and np.abs(difference).mean() <= TWIN:
-                first, second = sorted((rows[row], rows[other]))
-                pairs.setdefault(second, first)
-        if len(pairs) > ENOUGH:
-            break
-    return sorted(pairs.items())
+        _, nearest = tree.query(block_means(shifted), k=range(1, neighbours + 1), eps=1,
+                                distance_upper_bound=5 * TWIN, workers=-1)
+        for row, column in zip(*np.nonzero(nearest < len(others))):
+            other = int(nearest[row, column])
+            difference = shifted[row].astype(int) - middle_of(others[other])
+            if np.abs(difference).mean() <= TWIN:
+                count += 1
+                yield int(row), other
+        if count > ENOUGH + len(images):  # each may have found itself
+            return
 
 
 def middle_of(images, down=0, right=0):

@@ -11,12 +11,12 @@ import numpy as np
 # An arm's `hits`: for each run a float array (faces,), the share of the run's classifiers, 0 to 1,
 # that are right on each test face. `subjects`: for each run a str array (faces,), "" if unknown.
 INTERVALS = {
-    "published": "over initialisations and test faces, those of a subject as one cluster",
-    "given": "over initialisations and test faces, those of a subject as one cluster",
-    "holdout": "over splits, corrected for training faces that they share (Nadeau and Bengio)",
-    "loso": "over test subjects, for classifiers of these training subjects",
-    "kfold": "over test subjects or over folds, whichever is wider, for classifiers of these "
-             "training subjects"}
+    "published": "over initialisations and test faces, clustered by subject",
+    "given": "over initialisations and test faces, clustered by subject",
+    "holdout": "over splits, corrected for the training faces they share (Nadeau and Bengio)",
+    "loso": "over test subjects, conditional on the training subjects",
+    "kfold": "over test subjects or over folds, whichever is wider, conditional on the training "
+             "subjects"}
 UNITS = {"published": "runs", "given": "runs", "holdout": "splits",
          "loso": "subjects", "kfold": "subjects"}
 FEWEST_UNITS = 5  # with fewer, nothing is concluded
@@ -71,7 +71,7 @@ def two_way_variance(values, subjects):
     """Variance of the mean of values (runs, faces), both of which are samples.
 
     The variance over runs (initialisations) and the variance over test faces, clustered by
-    subject, are added. What run and face do only together is in both of them, so it is subtracted
+    subject, are added. Both contain the interaction of run and face, so it is subtracted
     once: Cameron, Gelbach and Miller, J. Business and Economic Statistics 29, 2011; Owen, Annals
     of Applied Statistics 1, 2007; for readers and cases, Obuchowski and Rockette, Communications
     in Statistics 24, 1995. Degrees of freedom: Satterthwaite, Biometrics Bulletin 2, 1946.
@@ -98,7 +98,7 @@ def two_way_variance(values, subjects):
 
 
 def uncertainty(values, subjects, protocol, test_to_train):
-    """How sure the mean over the protocol's units is.
+    """The mean over the protocol's units and its standard error.
 
     published, given: `two_way_variance`. holdout: t over splits, the variance corrected for
     training sets that overlap (Nadeau and Bengio, Machine Learning 52, 2003). loso: t over
@@ -401,7 +401,7 @@ def explain(word, gains, before, methods):
             return "; where a gain is the same in every run or subject, chance cannot be measured"
         seen = max(detectable(gain, LEVEL / methods) for gain in gains)
         if seen >= 100:
-            return "; such an experiment would miss any gain there can be"
+            return "; not even a true gain of 100 points would be seen in 80 % of such experiments"
         return f"; a true gain of {seen:.1f} points would be seen in 80 % of such experiments"
     if max(map(p_value, [*gains, *before])) > LEVEL:
         return "; this alone is above 0, but a question before it is not answered by Yes"
@@ -502,14 +502,14 @@ def ladder_in_words(rungs):
         texts[0] = texts[0].replace(" from ", " come from ", 1)
         text = f"Of the {points(total)} points of {method} over none, "
     else:
-        texts = [f"{value} by {source}" for value, source in parts]
-        text = f"{method} over none is {points(total)} points, step by step: "
+        texts = [f"{value} from {source}" for value, source in parts]
+        text = f"{method} gains {points(total)} points over none, step by step: "
     said = ", ".join(texts[:-1]) + f" and {texts[-1]}"
     sentences = [f"{text}{said}."]
     unsure = [rung["source"] for rung in steps
               if rung["step"]["ci95"] and rung["step"]["ci95"][0] <= 0 <= rung["step"]["ci95"][1]]
     if unsure:
-        sentences.append(f"Not told apart from 0: {listed(unsure, 9)}.")
+        sentences.append(f"Not distinguishable from 0: {listed(unsure, 9)}.")
     for rung in steps:
         if len(rung["chosen_from"]) > 1:
             sentences.append(f"{rung['arm']} did best of {' and '.join(rung['chosen_from'])} on "

@@ -105,7 +105,9 @@ def opened(stream, place):
     text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     lines = iter(functools.partial(text.readline, MAX_LINE), "")
     head = next(lines, "")
-    while head and (not head.strip() or head.startswith(("#", "sep="))):  # comments; Excel's mark
+    # Blank lines, comments and Excel's "sep=;" above the first line.
+    while head and (not head.strip(",;\t\r\n ") or head.startswith("sep=")
+                    or head.startswith("#") and not any(map(head.count, ",;\t"))):
         head = next(lines, "")
     reader = csv.reader(itertools.chain([head], lines), strict=True, skipinitialspace=True,
                         delimiter=max(",;\t", key=head.count))
@@ -138,7 +140,7 @@ def known_columns(columns, place):
         if there:
             known[name] = columns[there[0]]
         if len(there) > 1 and name in ("emotion", "subject"):
-            notes.append(f"{place}: of the columns {listed(there, 4)} {there[0]} is read")
+            notes.append(f"{place}: of the columns {listed(there, 4)} only {there[0]} is read")
     corners = [plain[name] for name in CORNERS if name in plain]
     if corners:
         notes.append(f"{place}: the columns {listed(corners, 4)} are not read; a box is read from "
@@ -260,8 +262,9 @@ def pixel_entries(known, rows):
                              functools.partial(Image.fromarray, greys), place))
     numbers = {entry.emotion for entry in entries if entry.emotion.isdecimal()}
     counted = {str(number) for number in range(1, len(numbers) + 1)}
-    # With a 7 and no 0, or counted from 1, they are RAF-DB's, or somebody's own.
-    if "0" in numbers or ("7" not in numbers and numbers != counted):
+    # Where no column says that they are FER2013's, those with a 7 and no 0, or counted from 1, are
+    # RAF-DB's or somebody's own.
+    if "0" in numbers or "split" in known or ("7" not in numbers and numbers != counted):
         entries = [entry._replace(emotion=FER2013[int(entry.emotion)])
                    if entry.emotion.isdecimal() else entry for entry in entries]
         if numbers:

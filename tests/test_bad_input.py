@@ -145,11 +145,11 @@ OPTIONS = {  # a command and what its line says
     "augment.py --redo ''": "no method ''; there are",
     "augment.py --redo blend,": "no method ''; there are",
     "augment.py --png ''": "--png: is empty; give a folder",
-    "train_classifier.py --arms none,magic": "no arm 'magic'; there are none, translate",
-    "train_classifier.py --arms longer-geometric": "no arm 'longer-geometric'; there are",
-    "train_classifier.py --redo magic": "no arm 'magic'; there are none, translate",
-    "train_classifier.py --redo ''": "no arm ''; there are none, translate",
-    "train_classifier.py --arms 'none, blend'": "no arm ' blend'; there are none, translate",
+    "train_classifier.py --arms none,magic": "no arm 'magic'; choose from none, translate",
+    "train_classifier.py --arms longer-geometric": "no arm 'longer-geometric'; choose",
+    "train_classifier.py --redo magic": "no arm 'magic'; choose from none, translate",
+    "train_classifier.py --redo ''": "no arm ''; choose from none, translate",
+    "train_classifier.py --arms 'none, blend'": "no arm ' blend'; choose from none, translate",
     f"train_classifier.py '{ROOT / 'utils.py'}'": "utils.py: holds no experiment.json",
     "evaluate.py '$(x)`[b]\x1b\n'": "holds no experiment.json",
     "evaluate.py a b": "a: holds no experiment.json",
@@ -192,7 +192,7 @@ def test_file_where_a_folder_should_be(where, faces, script):
 
 def test_jaffe_is_found_by_its_name(monkeypatch, tmp_path):
     monkeypatch.setattr(utils, "ROOT", tmp_path)
-    for name, found in (("README.md", "standin"), ("jaffedbase", "jaffedbase"),
+    for name, found in (("README.md", "standin"), ("jaffe-2", "jaffe-2"),
                         ("JAFFE.zip", "JAFFE.zip"), ("jaffe", "jaffe")):
         (tmp_path / "data" / name).mkdir(parents=True)
         assert default_data() == tmp_path / "data" / found

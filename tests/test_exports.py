@@ -232,8 +232,9 @@ def test_jaffes_box_is_for_photographs_of_its_size(tmp_path):
         greys = np.zeros((side, side), np.uint8)
         greys[:50] = 255  # above JAFFE's box
         Image.fromarray(greys).save(tmp_path / f"{side}.png")
-    assert load_photo(tmp_path / "256.png", "50,65,161")[0].max() == 0
-    assert load_photo(tmp_path / "300.png", "50,65,161")[0].max() == 255  # all of it
+    assert load_photo(tmp_path / "256.png", "50,65,161", (256, 256))[0].max() == 0
+    assert load_photo(tmp_path / "300.png", "50,65,161", (256, 256))[0].max() == 255  # all of it
+    assert load_photo(tmp_path / "300.png", "50,65,161")[0].max() == 0
 
 
 PHOTOS = [  # options, what the line says
@@ -241,7 +242,7 @@ PHOTOS = [  # options, what the line says
     ("--predict whole.png nowhere.png broken.png", "nowhere.png: no such file"),
     ("--predict broken.png", "broken.png: cannot be read as an image .no image, or of a format"),
     ("--predict .", r"\.: is a folder; give its files"),
-    ("--predict whole.png --arm linear", "--arm linear: was not trained; there are none, longer-t"),
+    ("--predict whole.png --arm linear", "--arm linear: was not trained; choose from none, longer"),
     ("--crop 1,2,99", "--crop: goes with --predict; leave it out"),
     ("--predict whole.png --arm ''", "--arm : was not trained"),
     ("--arm none", "--arm: goes with --predict; leave it out")]

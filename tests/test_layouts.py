@@ -6,6 +6,7 @@ Every tree holds the same drawn faces: NUMBER of them, of SUBJECTS and EMOTIONS.
 import io
 import itertools
 import os
+import re
 import shutil
 import unicodedata
 import zipfile
@@ -92,6 +93,8 @@ TREES = [  # paths, options, names of the subjects, sides of the split, what is 
     ("test{subject}/{emotion}/{take}.png", {}, "test1 test2 test3", "", ["subjects are the fold"]),
     ("{emotion}/level{subject}/{take}.png", {}, "", "", ["level1, level2, level3 are not taken"]),
     ("take{take}/{emotion}/{subject}.png", {}, "", "", []),
+    ("{session}x/S{subject:02}/{emotion}/{take}.png", {}, "S01 S02 S03", "", []),
+    ("{session}x/{emotion}/S{subject:02}/{take}.png", {}, "S01 S02 S03", "", []),
     ("anna{subject}x/{emotion}/{take:02}/img.png", {}, "", "", [  # takes below each of the people
         "anna1x, anna2x, anna3x are not taken as subjects; where they are, give --subject '^([^/]+"
         ")/'"]),
@@ -151,15 +154,22 @@ def test_a_guessed_level_is_said_and_people_and_takes_are_refused(tmp_path):
         folder = tree(tmp_path / pattern[:9].replace("/", "-"), pattern)
         with pytest.raises(Problem, match="folders are.*people or takes.*--emotion PATTERN"):
             load_faces(folder)
-    for pattern in ("anna{subject}x/{emotion}{take}.png", "{subject}/{take}{emotion}.png"):
-        with pytest.raises(Problem, match="the names of the files have words for emotions, the fol"
-                                          "ders have not; --emotion '.*' takes the first word"):
-            load_faces(tree(tmp_path / pattern[:5], pattern))
+    people = tree(tmp_path / "people", "anna{subject}x/S{take}_{emotion}.png")
+    with pytest.raises(Problem, match="the names of the files have words for emotions, the folders "
+                                      "have not") as caught:
+        load_faces(people)
+    former, latter = re.findall("--emotion '(.*?)'", str(caught.value))
+    assert set(load_faces(people, emotion=former).faces.emotions.tolist()) == set(EMOTIONS)
+    assert load_faces(people, emotion=latter).faces.emotions[0] == "anna1x"
     for subject, emotion, take in KEYS:
         save(tmp_path / f"foreign/{emotion[1:]}x/bu{'dwi'[:subject]}/{take}.png", face(subject))
     with pytest.raises(Problem, match="which folders are the emotions, adx, appyx, ngryx or bud, "
                                       "budw, budwi; --emotion PATTERN"):
         load_faces(tmp_path / "foreign")
+    for subject in range(3):  # people with numbers cannot be the emotions
+        os.rename(tmp_path / "foreign" / ("adx", "appyx", "ngryx")[subject],
+                  tmp_path / "foreign" / f"S{subject}")
+    assert load_faces(tmp_path / "foreign").faces.subjects[0] == "S0"
     for number in range(31):
         save(tmp_path / "many" / chr(97 + number) / "1.png", face(number, "sad"))
     with pytest.raises(Problem, match="more than 30; --emotion PATTERN"):
@@ -179,7 +189,7 @@ def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
     assert labels_of(load_faces(folder)) == expected
 
     write(folder / "train" / "disgust" / "1.heic", [""])
-    assert says(load_faces(folder), "no image that can be read lies in the folders disgust")
+    assert says(load_faces(folder), "no image that can be read lies in train/disgust")
     folder = tree(tmp_path / "deep", "{emotion}/S{subject}/{take}.png")
     save(folder / "test" / "0.png", face(9))
     assert labels_of(load_faces(folder)) == expected
@@ -194,7 +204,7 @@ def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
         load_faces(stray)
     for pattern in ("train/images/{emotion}{subject}{take}.png",
                     "FER2013Train/{emotion}{subject}{take}.png"):
-        with pytest.raises(Problem, match="the emotion is not told: the folders are called"):
+        with pytest.raises(Problem, match="the emotion is unclear: the folders are called"):
             load_faces(tree(tmp_path / pattern[:9].replace("/", "-"), pattern))
 
     people = tree(tmp_path / "people", "{subject}/{emotion}{take}.png")
@@ -204,9 +214,10 @@ def test_what_lies_beside_folders_of_emotions(tmp_path, expected):
     data_set = load_faces(people)
     assert labels_of(data_set) == expected
     assert set(data_set.faces.subjects.tolist()) == {"P1", "P2", "P3"}
-    classes = tree(tmp_path / "classes", "{subject}/x{take}{code}.png")
-    write(classes / "few.csv", ["image,label", "1/x0AN.png,2", "2/x0AN.png,1"])
+    classes = tree(tmp_path / "classes", "{subject}/{emotion}{take}.png")
+    write(classes / "few.csv", ["image,label", "1/angry0.png,2", "2/angry0.png,1"])
     assert len(load_faces(classes).faces.names) == NUMBER  # a table of some is none of all
+    assert says(load_faces(classes), "words for emotions too; --emotion '(angry|happy|sad)' takes")
     write(stray.parent / "flat" / "labels.csv", ["image,gefühl", "1.png,2"])
     save(stray.parent / "flat" / "1.png", face(1))
     with pytest.raises(Problem, match="labels.csv lists no faces that can be read, --data with"):
@@ -231,8 +242,9 @@ def test_another_data_set_with_other_spellings(tmp_path):
     for file in (tmp_path / "again.v2").rglob("*.png"):
         save(file.with_suffix(".jpg"), Image.open(file), quality=95)
         file.unlink()
-    again = load_faces(tmp_path / "again.v2", alone=False, subject=r"(S\d+)_")
-    assert again.name == "again-v2" and says(again, "matches none of these names and is for the o")
+    again = load_faces(tmp_path / "again.v2", alone=False, subject=r"(S\d+)_",
+                       may_have_other_names=True)
+    assert again.name == "again-v2" and says(again, "matches no name of the test faces")
     assert says(faces.with_test_set(training, again), "test faces of nearly the same pixels as tra")
     with pytest.raises(Problem, match="none of the emotions of faces .angry, happy, sad. but "
                                       "AN, HA; rename them with --labels AN=angry,HA=happy"):
@@ -271,8 +283,8 @@ def test_subjects_in_two_spellings_are_one(tmp_path):
         save(tmp_path / f"{emotion}/{'sS'[take]}0{subject}_1.png", face(subject, emotion, take))
     data_set = load_faces(tmp_path, subject="^([A-Za-z]0.)_")
     assert set(data_set.faces.subjects.tolist()) == {"S01", "S02", "S03"}
-    assert says(data_set, "are taken as one person: S01 and s01, S02 and s02",
-                "--subject finds 6 subjects: S01 3, S02 3")
+    assert says(data_set, "subjects with two spellings: S01 = s01, S02 = s02",
+                "--subject finds 3 subjects: S01 6, S02 6")
 
 
 def test_names_of_kdef_and_rafd(tmp_path):
@@ -620,7 +632,8 @@ def test_ck_plus_in_fer2013s_form_has_contempt(tmp_path):
                                                    for row in pixel_rows(label))])
     assert set(load_faces(tmp_path / "raf.csv").faces.emotions.tolist()) == {"1", "3", "7"}
     label = {"angry": 1, "happy": 2, "sad": "3.0"}.get  # counted from 1
-    write(tmp_path / "own.csv", ["emotion,pixels,Usage", *pixel_rows(label)])
+    write(tmp_path / "own.csv", ["label,pixels", *(row.rpartition(",")[0]
+                                                   for row in pixel_rows(label))])
     assert set(load_faces(tmp_path / "own.csv").faces.emotions.tolist()) == {"1", "2", "3"}
     label = {"angry": 3, "happy": 4, "sad": 6}.get
     write(tmp_path / "part.csv", ["emotion,pixels,Usage", *pixel_rows(label)])
@@ -639,6 +652,7 @@ MANIFESTS = [  # suffix of the table, header, line, whether subjects are known
     ("csv", "path,expression,id", "faces/{e}/{s}_{t}.png,{e},{s}", True),
     ("csv", "id,image,emotion", "{n},faces/{e}/{s}_{t}.png,{e}", False),  # counts the lines
     ("csv", "sep=;\n\nimage_file;labels", "faces/{e}/{s}_{t}.png;{e}", False),  # of Excel
+    ("csv", "# all of them\n#,file,emotion", "{n},faces/{e}/{s}_{t}.png,{e}", False),
     ("csv", ",Image Path,Emotion,Subject_ID", "{n},faces/{e}/{s}_{t}.png,{e},{s}", True),
     ("csv", "image;label;subject", "faces\\{e}\\{s}_{t}.png;{e};{s}", True),
     ("csv", "file,emotion,width,height", "faces/{e}/{s}_{t}.png,{e},64,64", False),

@@ -305,7 +305,7 @@ def test_every_arm_takes_the_same_steps(loso):
     geometric = ["geometric", *(f"{method}+geometric" for method in augment.METHODS)]
     assert {*metrics["arms"]} == {"none", *augment.METHODS, *geometric}
     assert [metrics[key] for key in ("units", "runs", "test_faces", "interval", "ladder")] == [
-        2, 2, 18, "over test subjects, for classifiers of these training subjects", []]
+        2, 2, 18, "over test subjects, conditional on the training subjects", []]
     files = list(loso.glob("run-*/classifier-*.npz"))
     assert {tuple(utils.load_arrays(file)["history"][:, 0]) for file in files} == {(100, 200)}
     assert len(files) == 2 * 16
@@ -313,7 +313,7 @@ def test_every_arm_takes_the_same_steps(loso):
             if len(others) > 2} == {"translate": 4, "interpolate": 3, "transfer": 3}
     assert list(metrics["against"]["translate+geometric"]) == ["none", "geometric"]
     report = (loso / "report" / "report.md").read_text()
-    assert "no person of a test face is in training" in report and "(registration.png)" in report
+    assert "no test face shows a person in training" in report and "(registration.png)" in report
 
 
 def test_no_test_face_is_in_any_file(loso, tiny):
@@ -396,7 +396,7 @@ def test_another_data_set_tests(tiny, tmp_path, script):
     metrics = metrics_of(folder)
     assert metrics["test_faces"] == 10 and metrics["training_subjects"] == 4
     assert any("2 test faces are left out" in note for note in metrics["dataset"]["notes"])
-    assert {row["subject"] for row in predictions_of(folder)} == {"--test AA", "--test EE"}
+    assert {row["subject"] for row in predictions_of(folder)} == {"AA (test set)", "EE (test set)"}
     train, test = (utils.load_arrays(folder / "run-00" / f"{kind}.npz")
                    for kind in ("train", "test"))
     assert len(train["names"]) == 36 and not {*train["names"]} & {*test["names"]}

@@ -147,7 +147,8 @@ def test_answers():
                                    {"mine": ()}, "holdout")
         assert "Not shown" in same and same.endswith("chance cannot be measured.")
     wide, = statistics.answers({"mine": {"none": made_up(9, error=40.0)}}, {"mine": ()}, "holdout")
-    assert wide.endswith("points over none; such an experiment would miss any gain there can be.")
+    assert wide.endswith("not even a true gain of 100 points would be seen in 80 % of such "
+                         "experiments.")
     own = statistics.answers({"mine": {"none": made_up(3)}}, {"mine": ()}, "loso")
     assert len(own) == 1 and "`mine` beat no augmentation?** Yes: +3.0" in own[0]
     pairs = statistics.comparisons(["none", *gains], CONTROLS, "published")
