@@ -388,17 +388,19 @@ def report(experiment, metrics):
         text += ["These answers are about new people: no test face shows a person in training.", ""]
     else:
         said = "subjects of test faces may be among the training faces" if shared is None else \
-            f"{shared:.1f} % of the test faces show people who are in training too"
+            f"{shared:.0f} % of the test faces show people who are in training too"
         text += [f"These answers are not about new people: {said}. The protocols `loso` and "
                  f"`kfold` of train_cae.py test on new people.", ""]
-    mean = "people, each of whom counts once, however many faces they have" \
-        if units == "subjects" else units
+    means = f"means over {units}"
+    if units == "subjects":
+        means = "the former is a mean over people, each of whom counts once, however many faces " \
+            "they have, the latter a mean over runs"
     balanced = [arm for arm, values in metrics["arms"].items() if values["balanced"]]
     text += [
         "## Arms", "", f"{markdown_text(experiment)}; {metrics['test_faces']} test faces in "
         f"all; crop {markdown_text(experiment.settings['crop'])}.", "",
         markdown_table(table_rows(metrics["arms"])), "",
-        f"Accuracy and macro F1: the former is a mean over {mean}, the latter over runs. There are "
+        f"Accuracy and macro F1: {means}. There are "
         f"{runs_in_words(metrics)}. In brackets: 95 % intervals, {metrics['interval']}. Synthetic "
         f"faces: of run 0. Steps: mean number of optimiser steps. Won: percent of {units} in which "
         f"the arm beats `none`; ties count half. Stuck: classifiers that give every face the same "

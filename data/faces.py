@@ -129,10 +129,10 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
         counts = collections.Counter(subjects.tolist())
         subject_notes.append(f"--subject finds {len(counts)} subjects: " + listed(
             [f"{name} {count}" for name, count in sorted(counts.items())], 8))
-    own_labels, _ = unified([entry.emotion for entry in entries], "")
+    codes = np.array([entry.emotion.strip().upper() for entry in entries])  # if it is JAFFE
     emotions, label_notes = unified([entry.emotion for entry in entries], labels, alone)
     splits, split_notes = two_sides([entry.split for entry in entries])
-    jaffe = is_jaffe(subjects, own_labels)
+    jaffe = is_jaffe(subjects, codes)
     crop_notes = []
     if not crop:
         crop = default_crop(entries, jaffe, plain)
@@ -146,7 +146,7 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
     notes += label_notes + subject_notes + split_notes + crop_notes + image_notes
     notes += oddities(faces, splits)
     if jaffe and not drawn:
-        notes += jaffe_oddities(subjects, own_labels, path)
+        notes += jaffe_oddities(subjects, codes, path)
     stem = path.resolve().name if path.is_dir() else path.resolve().stem
     stem = re.sub(r"[^\w-]+", "-", stem) or "faces"
     if stem.lower() in ("jaffe", "standin"):  # a folder's name makes no JAFFE

@@ -375,18 +375,19 @@ def entries_by_folder(images, level, place, hint):
         level = guessed_level(levels, place)
     splits, counts = splits_of(images), collections.Counter(levels[level])
     refuse_people(images, counts, place, known, hint)
-    pattern = names_that_tell(images)
-    if pattern and not known and not all(map(CLASSES.fullmatch, counts)):
+    numbered = all(name.isdecimal() or CLASSES.fullmatch(name) for name in counts)
+    pattern = names_that_tell(images) if numbered or not known else ""
+    if pattern and not numbered:
         raise Problem(f"{place}: the names of the files have words for emotions, the folders have "
                       f"not; --emotion '{pattern}' takes the former, --emotion '([^/]+)/[^/]+$' "
                       f"the latter")
-    if pattern and all(name.isdecimal() or CLASSES.fullmatch(name) for name in counts):
+    if pattern:
         notes.append(f"the names of the files have words for emotions too; --emotion '{pattern}' "
                      f"takes these")
     if not known:
         said = listed([f"{name} {count}" for name, count in counts.most_common()], 10)
-        notes.append(f"no folder names are words for emotions: those of the last level are taken "
-                     f"as labels, {said}; {EMOTION_WAY_OUT}")
+        notes.append(f"no folder names are words for emotions: these are taken as labels, {said}; "
+                     f"{EMOTION_WAY_OUT}")
     elif level != -1 and len(levels) > 1:
         notes.append(f"emotions are the folders {listed(sorted(counts), 3)}")
     subjects, more = subjects_in(levels, level)
