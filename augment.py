@@ -483,13 +483,14 @@ def draw(experiment, options):
     for row, (method, file) in zip(grid, files.items()):
         arrays = utils.load_arrays(file)
         synthetic, cells = Synthetic(*(arrays[name] for name in Synthetic._fields)), []
-        used = min(3, int((synthetic.weights != 0).sum(1).max()))
-        count = len(row) // (used + 1)
+        shown = [np.flatnonzero(weights)[:3] for weights in synthetic.weights]  # of the parents
+        count = int(len(row) / (1 + np.mean([len(columns) for columns in shown])))
         order = np.argsort(synthetic.emotions, kind="stable")  # examples of all emotions
         for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:
-            for parent, weight in zip(synthetic.parents[k, :used], synthetic.weights[k]):
-                if weight == 0:
-                    continue
+            if len(cells) + len(shown[k]) + 1 > len(row):
+                break
+            for column in shown[k]:
+                parent, weight = synthetic.parents[k, column], synthetic.weights[k, column]
                 name = experiment.caption(faces.subjects[parent], faces.emotions[parent])
                 cells.append((faces.images[parent] / 255, f"minus {name}" if weight < 0 else name))
             caption = f"-> {experiment.labels[synthetic.emotions[k]]}"
