@@ -56,8 +56,12 @@ curve: RESULTS ?= results/curve
 curve: METHODS ?= translate,transfer,pixel-transfer
 curve: .venv/installed
 	@for people in $(PEOPLE); do \
+	  echo "== $$people subjects in training" && $(PY) train_cae.py \
+	    --results "$(RESULTS)/people-$$people" --protocol $(PROTOCOL) --people $$people \
+	    $(NEW) || exit; \
+	done
+	@for people in $(PEOPLE); do \
 	  folder="$(RESULTS)/people-$$people" && echo "== $$people subjects in training" && \
-	  $(PY) train_cae.py --results "$$folder" --protocol $(PROTOCOL) --people $$people $(NEW) && \
 	  $(REST) || exit; \
 	done
 	@$(PY) evaluate.py "$(RESULTS)"/people-*/*/
