@@ -387,10 +387,11 @@ def report(experiment, metrics):
     if shared == 0:
         text += ["These answers are about new people: no test face shows a person in training.", ""]
     else:
-        said = "subjects of test faces may be among the training faces" if shared is None else \
+        said = "may not be about new people: subjects of test faces may be among the training " \
+            "faces" if shared is None else "are not about new people: " \
             f"{shared:.0f} % of the test faces show people who are in training too"
-        text += [f"These answers are not about new people: {said}. The protocols `loso` and "
-                 f"`kfold` of train_cae.py test on new people.", ""]
+        text += [f"These answers {said}. The protocols `loso` and `kfold` of train_cae.py test on "
+                 f"new people.", ""]
     means = f"means over {units}"
     if units == "subjects":
         means = "the former is a mean over people, each of whom counts once, however many faces " \

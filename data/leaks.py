@@ -64,22 +64,21 @@ def equal_faces(images):
 
 def near_twins(images, rows):
     """[(row, row of a face nearly the same)], among the images at `rows`."""
-    pairs = {}
-    for row, other in nearly_equal(images[rows], images[rows], neighbours=2):  # one is the face
-        if row != other:
-            first, second = sorted((rows[row], rows[other]))
-            pairs.setdefault(second, first)
+    images, pairs = images[rows], {}
+    for row, other in nearly_equal(images, images):
+        first, second = sorted((rows[row], rows[other]))
+        pairs.setdefault(second, first)
     return sorted(pairs.items())
 
 
 def twins_across(images, others):
     """[(row of images, row of others)]: faces of one that are nearly the same in the other."""
-    pairs = [*nearly_equal(images, others, neighbours=1)]
-    pairs += [(row, other) for other, row in nearly_equal(others, images, neighbours=1)]
+    pairs = [*nearly_equal(images, others)]
+    pairs += [(row, other) for other, row in nearly_equal(others, images)]
     return sorted(set(pairs))
 
 
-def nearly_equal(images, others, neighbours):
+def nearly_equal(images, others):
     """Yield (row of images, row of others) of faces saved again, mirrored, or shifted by a pixel;
     one face of a pair is shifted right or down.
 
@@ -90,17 +89,18 @@ def nearly_equal(images, others, neighbours):
     """
     from scipy.spatial import cKDTree
 
+    itself = images is others  # then the nearest but one is asked for
     tree, count = cKDTree(block_means(middle_of(others))), 0
     for shifted in (middle_of(images[..., ::-1]), *(middle_of(images, *shift) for shift in SHIFTS)):
-        _, nearest = tree.query(block_means(shifted), k=range(1, neighbours + 1), eps=1,
+        _, nearest = tree.query(block_means(shifted), k=[1, 2] if itself else [1], eps=1,
                                 distance_upper_bound=5 * TWIN, workers=-1)
         for row, column in zip(*np.nonzero(nearest < len(others))):
-            other = int(nearest[row, column])
+            row, other = int(row), int(nearest[row, column])
             difference = shifted[row].astype(int) - middle_of(others[other])
-            if np.abs(difference).mean() <= TWIN:
+            if np.abs(difference).mean() <= TWIN and not (itself and row == other):
                 count += 1
-                yield int(row), other
-        if count > ENOUGH + len(images):  # each may have found itself
+                yield row, other
+        if count > ENOUGH:
             return
 
 
