@@ -364,7 +364,7 @@ def fresh_state(network, classes, seed):
     values = {id(variable): value for variable, value in zip(model.weights, drawn)}
     rng = np.random.default_rng([*seed, 5])
     others = [values[id(variable)] if id(variable) in values
-              else rng.integers(2**32, size=variable.shape, dtype=np.uint32)  # a seed of dropout
+              else rng.integers(2**31, size=variable.shape).astype(variable.dtype)  # dropout's seed
               for variable in model.non_trainable_variables]
     weights = [values[id(variable)] for variable in model.trainable_variables]
     return State(weights, [np.zeros_like(weight) for weight in weights],
