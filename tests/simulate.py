@@ -1,0 +1,147 @@
+"""For maintainers: how often the intervals hold the truth, and reports say a wrong word, in toy
+worlds whose truth is known.
+
+    python tests/simulate.py [WORLDS]
+
+It prints a line per world: coverage of 95 % intervals of a gain and of an accuracy in percent, how
+wide that of the gain is, and the percentage of reports on arms that are all equal in which any
+answer is "Yes" or "No". A minute for every 200 worlds.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data import statistics  # noqa: E402
+from data.faces import Faces  # noqa: E402
+
+import numpy as np  # noqa: E402
+from scipy import special  # noqa: E402
+
+CONTROLS = {"translate": "person-mean", "interpolate": "blend"}
+EARLY_STOPPING = ["longer-translate", "person-mean", "longer-interpolate", "blend"]
+FIXED_STEPS = ["geometric", *(f"{arm}+geometric" for arm in (
+    "translate", "person-mean", "interpolate", "blend"))]
+TAUGHT = 0.3
+TRAINING_FACES = 170  # four to a test face, as holdout has them
+
+
+# -------------------------------------------------------------- which faces each run tests
+def same_faces(faces, people, runs, rng):
+    return [np.arange(faces)] * runs
+
+
+def fresh_fifths(faces, people, runs, rng):
+    return [rng.permutation(faces)[:faces // 5] for _ in range(runs)]
+
+
+def five_folds(faces, people, runs, rng):
+    return [part for _ in range(runs // 5) for part in np.array_split(rng.permutation(faces), 5)]
+
+
+def people_in_turn(faces, people, runs, rng):
+    return [np.flatnonzero(np.arange(faces) % people % runs == run) for run in range(runs)]
+
+
+# Of each world: which function the interval is of, which faces are tested, the numbers of faces,
+# people and runs, of classifiers a run, and how much a classifier's initialisation shifts all of
+# its answers, in the units of `toy_world`.
+WORLDS = {
+    "published": ("over_initialisations_and_faces", same_faces, 43, 10, 5, 3, 0.3),
+    "given": ("over_initialisations_and_faces", same_faces, 100, 100, 5, 3, 0.3),
+    "cv": ("over_deals_and_faces", five_folds, 213, 10, 20, 3, 0.3),
+    "cv, strong initialisation": ("over_deals_and_faces", five_folds, 213, 10, 20, 3, 0.8),
+    "cv, people unknown": ("over_deals_and_faces", five_folds, 213, 213, 20, 3, 0.3),
+    "cv, one deal": ("over_deals_and_faces", five_folds, 213, 10, 5, 3, 0.3),
+    "holdout": ("over_splits", fresh_fifths, 213, 10, 10, 3, 0.3),
+    "holdout, people unknown": ("over_splits", fresh_fifths, 213, 213, 10, 3, 0.3),
+    "loso": ("over_subjects", people_in_turn, 210, 10, 10, 10, 0.3),
+    "loso, 3 repeats": ("over_subjects", people_in_turn, 210, 10, 10, 3, 0.3),
+    "loso, 3, strong initialisation": ("over_subjects", people_in_turn, 210, 10, 10, 3, 0.8),
+    "kfold": ("over_subjects_and_folds", people_in_turn, 309, 106, 5, 10, 0.3),
+    "kfold, 3, strong initialisation": ("over_subjects_and_folds", people_in_turn, 309, 106, 5, 3,
+                                        0.8)}
+
+
+def toy_world(name, rng, accuracies):
+    """`hits` of arms, {arm: accuracy}, that are the truth exactly, and `tests`.
+
+    A face is right if a sum of normal deviates is positive: of the subject, the face, the
+    training (a run's), the classifier, and the classifier with the face. Subjects and faces matter
+    to all arms and to each arm. Where all faces are split anew it matters too which of them an arm
+    is trained on: runs have most of them in common.
+    """
+    def normal(scale, *shape):
+        return scale * rng.standard_normal(shape)
+
+    _, chosen, faces, people, runs, repeats, initialisation = WORLDS[name]
+    tested = chosen(faces, people, runs, rng)
+    taught_scale = TAUGHT if chosen in (fresh_fifths, five_folds) else 0
+    number = np.arange(faces) % people
+    common = normal(0.5, people)[number] + normal(1, faces)
+    total = np.sqrt(0.5**2 + 1 + 0.3**2 + 0.4**2 + 0.25**2 + 0.5 + taught_scale**2 / 5
+                    + initialisation**2)
+    hits = {}
+    for arm, share in accuracies.items():
+        own = common + normal(0.3, people)[number] + normal(0.4, faces)
+        taught = normal(taught_scale, faces)
+        taught -= taught.mean()
+        hits[arm] = []
+        for rows in tested:
+            training = normal(0.25, 1)
+            if taught_scale:
+                training = training + np.delete(taught, rows).sum() / np.sqrt(faces - len(rows))
+            sums = own[rows] + training + normal(initialisation, repeats, 1) + normal(
+                np.sqrt(0.5), repeats, len(rows))
+            hits[arm].append((sums + special.ndtri(share) * total > 0).astype(float))
+    subjects = np.array([f"S{person}" if people < faces else "" for person in number])
+    names = np.array([f"face{face:03d}" for face in range(faces)])
+    return hits, [Faces(names[rows], subjects[rows], names[rows], names[rows]) for rows in tested]
+
+
+def simulate(name, worlds, seed=1):
+    """Shares, 0 to 1: gain intervals that hold the truth, accuracy intervals that do; and the
+    median width of the former in points."""
+    rng, uncertainty = np.random.default_rng(seed), getattr(statistics, WORLDS[name][0])
+    held, held_accuracy, widths = 0, 0, []
+    for _ in range(worlds):
+        hits, tests = toy_world(name, rng, {"new": 0.75, "old": 0.65})
+        low, high = statistics.gain(hits["new"], hits["old"], tests, uncertainty,
+                                    TRAINING_FACES)["ci95"]
+        held += low <= 10 <= high
+        widths.append(high - low)
+        low, high = statistics.accuracy(hits["new"], tests, uncertainty, TRAINING_FACES)["ci95"]
+        held_accuracy += low <= 75 <= high
+    return held / worlds, held_accuracy / worlds, float(np.median(widths))
+
+
+def wrong_words(name, worlds, seed=2):
+    """The share, 0 to 1, of reports on equal arms that answer any question by "Yes" or "No"."""
+    rng, uncertainty = np.random.default_rng(seed), getattr(statistics, WORLDS[name][0])
+    same_steps = not name.startswith(("published", "cv"))
+    arms = ["none", *CONTROLS, *(FIXED_STEPS if same_steps else EARLY_STOPPING)]
+    asked, wrong = statistics.questions(arms, CONTROLS, same_steps), 0
+    for _ in range(worlds):
+        hits, tests = toy_world(name, rng, dict.fromkeys(arms, 0.65))
+        gains = {}
+        for row in asked:
+            gains.setdefault(row["arm"], {})[row["other"]] = statistics.gain(
+                hits[row["arm"]], hits[row["other"]], tests, uncertainty, TRAINING_FACES)
+        rows = statistics.answers(asked, gains)
+        wrong += any(row["answer"] in ("Yes", "No") for row in rows)
+    return wrong / worlds
+
+
+def main():
+    worlds = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    print(f"{worlds} worlds each{'':22} gain  accuracy  width  wrong reports")
+    for name in WORLDS:
+        gain, accuracy, width = simulate(name, worlds)
+        wrong = wrong_words(name, worlds)
+        print(f"{name:33} {100 * gain:7.1f} {100 * accuracy:9.1f} {width:6.1f} {100 * wrong:14.1f}",
+              flush=True)
+
+
+if __name__ == "__main__":
+    main()
