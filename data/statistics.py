@@ -55,7 +55,7 @@ def variance_by_cluster(deviations, numbers):
     return count / (count - 1) * np.sum(sums**2) / len(deviations)**2, count - 1
 
 
-def two_way_variance(values, numbers):
+def two_way_variance(values, numbers, least=(0, 0)):
     """Variance of the mean of values (runs, faces): all runs test the same faces, both are samples.
 
     The variance over runs (initialisations) and the variance over test faces, clustered by
@@ -68,6 +68,8 @@ def two_way_variance(values, numbers):
     ----------
     values : float (runs, faces)
     numbers : int (faces,), see `clusters`
+    least : (variance, degrees)
+        What the repeats show: the variance over runs is not below it.
 
     Returns
     -------
@@ -77,13 +79,13 @@ def two_way_variance(values, numbers):
     count = numbers.max() + 1
     deviations = values - values.mean()
     of_runs, of_faces = deviations.mean(1), deviations.mean(0)
-    over_runs = np.sum(of_runs**2) / (runs - 1) / runs
-    over_faces, _ = variance_by_cluster(of_faces, numbers)
+    over_runs = max((np.sum(of_runs**2) / (runs - 1) / runs, runs - 1), least)
+    over_faces = variance_by_cluster(of_faces, numbers)
     rest = deviations - of_runs[:, None] - of_faces
     sums = np.stack([np.bincount(numbers, row, count) for row in rest])
     interaction = np.sum(sums**2) * count / (count - 1) / (runs - 1) / runs / faces**2
-    variance = max(over_runs + over_faces - interaction, over_runs, over_faces)
-    return variance, satterthwaite(variance, [(over_runs, runs - 1), (over_faces, count - 1)])
+    variance = max(over_runs[0] + over_faces[0] - interaction, over_runs[0], over_faces[0])
+    return variance, satterthwaite(variance, [over_runs, over_faces])
 
 
 def satterthwaite(variance, parts):
@@ -186,7 +188,8 @@ def over_initialisations_and_faces(values, tests, training_faces):
     numbers = clusters(tests[0].subjects, tests[0].names)
     units, variances = min(len(values), int(numbers.max()) + 1), []
     if units > 1:
-        variances = [two_way_variance(np.stack([run.mean(0) for run in values]), numbers)]
+        variances = [two_way_variance(np.stack([run.mean(0) for run in values]), numbers,
+                                      least=variance_of_initialisation(values, weights))]
     return estimate(values, weights, means, units, variances)
 
 
