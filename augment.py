@@ -1,6 +1,6 @@
 """Stage 2 of 4: make synthetic faces from the training faces, one set per augmentation method.
 
-    python augment.py [EXPERIMENT]                               the protocol's default methods
+    python augment.py [EXPERIMENT]                               translate, interpolate, controls
     python augment.py [EXPERIMENT] --methods interpolate,blend   these
     python augment.py [EXPERIMENT] --methods all                 all that the faces allow
     python augment.py [EXPERIMENT] --png FOLDER                  and as images, for other networks
@@ -13,10 +13,11 @@
     person-mean      control of translate: the pixel mean of the subject's faces of that emotion
     linear           control of translate: principal components and ridge regression in its place
     blend            control of interpolate: its pairs averaged as pixels
+    reconstruct      control of interpolate: the CAE's blur alone, without mixing two faces
     pixel-transfer   control of transfer: the same three faces added and subtracted as pixels
 
 It leaves run-NN/synthetic-<method>.npz: images, emotions and, for each face, its parents (rows of
-`names`, the training faces) and their weights. Seconds to a minute per run.
+`names`, the training faces) and their coefficients. Seconds to a minute per run.
 """
 
 import argparse
@@ -29,14 +30,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 import utils
 from data.experiment import faces_of, open_experiment, shortened
 from data.faces import as_input
-from train_cae import build_cae, cae_weights, emotion_pairs, pair_file
+from train_cae import build_cae, emotion_pairs, pair_file
 from utils import Job, Problem, listed
-
-import numpy as np
-from PIL import Image
 
 
 class Synthetic(NamedTuple):
@@ -45,44 +46,47 @@ class Synthetic(NamedTuple):
     images: np.ndarray  # float32 (n, 48, 48, 1), never below 0 but possibly above 1
     emotions: np.ndarray  # str (n,)
     parents: np.ndarray  # int (n, k): rows of the training faces
-    weights: np.ndarray  # float32 (n, k): how much each parent counts for; 0: a place not used
+    coefficients: np.ndarray  # float32 (n, k): how much each parent counts for; 0: a place not used
 
 
 class Tools(NamedTuple):
-    """What a method may use beside the training faces."""
+    """What a method or control may use beside the training faces."""
 
     encode: Callable  # images to latents, by the run's CAE, where the method needs "cae"
     decode: Callable  # latents to images, likewise
     translate: Callable  # (source, target, images) to images, where it needs "pairs"
+    synthetic: Synthetic  # for a control: the faces of its method, as they were saved
     theta: float
-    most: int  # faces that a method may make
+    max_synthetic: int
     seed: list
 
 
 # ----------------------------------------------------------------------------------- the methods
-# A method is a function (faces, tools) -> Synthetic. `faces` are the run's training faces, their
-# images float32 (n, 48, 48, 1) in [0, 1].
+# A method or control is a function (faces, tools) -> Synthetic. `faces` are the run's training
+# faces, their images float32 (n, 48, 48, 1) in [0, 1].
 def interpolate(faces, tools):
     """The decoded middle of every pair of faces of one emotion, as the author's notebooks have it.
 
-    Of more than `tools.most` pairs so many are drawn, of each emotion in proportion to its faces.
+    Of more than `tools.max_synthetic` pairs so many are drawn, of each emotion in proportion to its
+    faces.
     """
-    pairs = same_emotion_pairs(faces.emotions, tools.most, np.random.default_rng(tools.seed))
-    weights = np.tile(np.float32([tools.theta, 1 - tools.theta]), (len(pairs), 1))
-    images = tools.decode(weighted_sum(tools.encode(faces.images)[pairs], weights))
-    return Synthetic(images, faces.emotions[pairs[:, 0]], pairs, weights)
+    rng = np.random.default_rng(tools.seed)
+    pairs = same_emotion_pairs(faces.emotions, tools.max_synthetic, rng)
+    coefficients = np.tile(np.float32([tools.theta, 1 - tools.theta]), (len(pairs), 1))
+    images = tools.decode(weighted_sum(tools.encode(faces.images)[pairs], coefficients))
+    return Synthetic(images, faces.emotions[pairs[:, 0]], pairs, coefficients)
 
 
-def same_emotion_pairs(emotions, most, rng):
+def same_emotion_pairs(emotions, max_pairs, rng):
     """int (n, 2): unordered pairs of rows of one emotion, emotion by emotion: all or, if there are
-    more than `most`, some drawn at random."""
+    more than `max_pairs`, some drawn at random."""
     groups = [np.flatnonzero(emotions == emotion) for emotion in np.unique(emotions)]
     counts = [len(rows) * (len(rows) - 1) // 2 for rows in groups]
     pairs = [np.empty((0, 2), int)]
     for rows, count in zip(groups, counts):
         wanted = count
-        if sum(counts) > most:
-            wanted = min(count, most * len(rows) // len(emotions))
+        if sum(counts) > max_pairs:
+            wanted = min(count, max_pairs * len(rows) // len(emotions))
         if count <= max(2 * wanted, 100_000):  # listed, else there may be millions
             pairs_of_emotion = np.stack(np.triu_indices(len(rows), 1), axis=1)
             if wanted < count:
@@ -96,22 +100,23 @@ def same_emotion_pairs(emotions, most, rng):
     return np.concatenate(pairs)
 
 
-def weighted_sum(parents, weights):
+def weighted_sum(parents, coefficients):
     """The sums over the second axis of (n, k, ...), weighted with (n, k): float32 (n, ...)."""
-    return np.einsum("nk...,nk->n...", parents, weights, dtype=np.float32)
+    return np.einsum("nk...,nk->n...", parents, coefficients, dtype=np.float32)
 
 
 def translate(faces, tools):
-    """Every face in each other emotion that a CAE was trained for; at most `tools.most`, drawn."""
+    """Every face in each other emotion that a CAE was trained for; of more than
+    `tools.max_synthetic` so many are drawn."""
     pairs, rows, targets = emotion_pairs(faces), [], []
     for source, target in pairs:
         rows_of_source = np.flatnonzero(faces.emotions == source)
         rows += rows_of_source.tolist()
         targets += [target] * len(rows_of_source)
     rows, targets = np.array(rows), np.array(targets)
-    if len(rows) > tools.most:
+    if len(rows) > tools.max_synthetic:
         rng = np.random.default_rng(tools.seed)
-        kept = np.sort(rng.choice(len(rows), tools.most, replace=False))
+        kept = np.sort(rng.choice(len(rows), tools.max_synthetic, replace=False))
         rows, targets = rows[kept], targets[kept]
     images = np.empty((len(rows), *faces.images.shape[1:]), np.float32)
     for source, target in pairs:
@@ -126,9 +131,10 @@ def transfer(faces, tools):
 
     Subjects i != j and emotions A != B are drawn at random, as many of each A as `interpolate` has.
     """
-    rng = np.random.default_rng(tools.seed)
     # The pairs that `interpolate` draws, and so as many of each emotion.
-    pairs = same_emotion_pairs(faces.emotions, tools.most, np.random.default_rng(tools.seed))
+    pairs = same_emotion_pairs(faces.emotions, tools.max_synthetic,
+                               np.random.default_rng(tools.seed))
+    rng = np.random.default_rng(tools.seed)
     rows_of, donors = rows_by_subject(faces), {}
     for row, (i, a) in enumerate(zip(faces.subjects.tolist(), faces.emotions.tolist())):
         others = [b for b in sorted(rows_of) if b != a and i in rows_of[b] and len(rows_of[b]) > 1]
@@ -146,9 +152,9 @@ def transfer(faces, tools):
             j = drawn([subject for subject in rows_of[b] if subject != i])
             parents.append((drawn(rows_of[b][j]), row, drawn(rows_of[b][i])))
     parents = np.array(parents, int).reshape(-1, 3)
-    weights = np.tile(np.float32([1, 1, -1]), (len(parents), 1))
-    images = tools.decode(weighted_sum(tools.encode(faces.images)[parents], weights))
-    return Synthetic(images, faces.emotions[parents[:, 1]], parents, weights)
+    coefficients = np.tile(np.float32([1, 1, -1]), (len(parents), 1))
+    images = tools.decode(weighted_sum(tools.encode(faces.images)[parents], coefficients))
+    return Synthetic(images, faces.emotions[parents[:, 1]], parents, coefficients)
 
 
 def rows_by_subject(faces):
@@ -162,41 +168,51 @@ def rows_by_subject(faces):
 
 
 # ---------------------------------------------------------------------------------- the controls
-# A control is a function (faces, synthetic) -> Synthetic of its method's faces: as many of each
-# emotion, without an autoencoder, from the same parents (person-mean: from the same subject's faces
-# of the target emotion).
-def weighted_pixels(faces, synthetic):
+# A control makes as many faces of each emotion as its method, of the same parents where it can.
+def weighted_pixels(faces, tools):
     """blend and pixel-transfer: the weighted sums of the parents' pixels, in [0, 1]."""
-    images = weighted_sum(faces.images[synthetic.parents], synthetic.weights)
+    synthetic = tools.synthetic
+    images = weighted_sum(faces.images[synthetic.parents], synthetic.coefficients)
     return synthetic._replace(images=images.clip(0, 1))
 
 
-def person_mean(faces, synthetic):
+def reconstruct(faces, tools):
+    """What the CAE makes of each training face, in turn: its blur without a second face."""
+    rows = np.zeros(len(tools.synthetic.emotions), int)
+    for emotion in np.unique(tools.synthetic.emotions):
+        places = np.flatnonzero(tools.synthetic.emotions == emotion)
+        rows[places] = np.resize(np.flatnonzero(faces.emotions == emotion), len(places))
+    images = tools.decode(tools.encode(faces.images))[rows]
+    return Synthetic(images, tools.synthetic.emotions, rows[:, None],
+                     np.ones((len(rows), 1), np.float32))
+
+
+def person_mean(faces, tools):
     """The mean of the subject's training faces of the target emotion, which a translator trained on
     mean squared error tends to.
 
     Where the subject has none, another subject's mean stands in, each in turn.
     """
-    rows_of = rows_by_subject(faces)
+    rows_of, synthetic = rows_by_subject(faces), tools.synthetic
     most = max(len(rows) for subjects in rows_of.values() for rows in subjects.values())
     parents = np.zeros((len(synthetic.emotions), most), int)
-    weights = np.zeros(parents.shape, np.float32)
+    coefficients = np.zeros(parents.shape, np.float32)
     for k, target in enumerate(synthetic.emotions.tolist()):
         subjects = rows_of[target]
         subject = faces.subjects[synthetic.parents[k, 0]]
         rows = subjects.get(subject) or list(subjects.values())[k % len(subjects)]
         parents[k] = np.resize(rows, most)
-        weights[k, :len(rows)] = 1 / len(rows)
-    images = [weighted_sum(faces.images[rows][None], share[None])[0]
-              for rows, share in zip(parents, weights)]
-    return Synthetic(np.stack(images), synthetic.emotions, parents, weights)
+        coefficients[k, :len(rows)] = 1 / len(rows)
+    images = [weighted_sum(faces.images[rows][None], shares[None])[0]
+              for rows, shares in zip(parents, coefficients)]
+    return Synthetic(np.stack(images), synthetic.emotions, parents, coefficients)
 
 
 COMPONENTS = 32  # as many numbers as the paper's latent has
 STRENGTHS = np.logspace(-3, 4, 15)  # penalties, times the mean squared singular value of x
 
 
-def linear(faces, synthetic):
+def linear(faces, tools):
     """A linear translator for each emotion pair, fitted on the same pairs of faces as its CAE.
 
     Ridge regression from the source face's principal components to the target face's pixels, its
@@ -208,6 +224,7 @@ def linear(faces, synthetic):
     pixels = faces.images.reshape(len(faces.images), -1)
     pca = PCA(min(COMPONENTS, len(pixels) - 1), random_state=0).fit(pixels)
     scores = pca.transform(pixels)
+    synthetic = tools.synthetic
     images, rows = np.empty_like(synthetic.images), synthetic.parents[:, 0]
     for (source, target), pairs in emotion_pairs(faces).items():
         chosen = (faces.emotions[rows] == source) & (synthetic.emotions == target)
@@ -249,24 +266,33 @@ def no_common_change(faces):
 
 
 class Method(NamedTuple):
-    make: Callable  # (faces, tools) -> Synthetic, or for a control (faces, synthetic) -> Synthetic
-    control_of: str = ""
+    make: Callable  # (faces, tools) -> Synthetic
     needs: str = ""  # "cae", "pairs" (the CAEs per emotion pair) or nothing
-    obstacle: Callable = lambda faces: ""  # why these training faces do not allow it, if so
+    control: str = ""  # of a method: the control that tells whether its autoencoder is needed
+    control_of: str = ""  # of a control: its method
+    why_not: Callable = lambda faces: ""  # why these training faces do not allow it, if so
 
 
-# A method of your own is a function and a row here; README.md shows one.
+# A method of your own is a function and a row here, and so is a control:
+#
+#     def brighter(faces, tools):
+#         """Each training face once more, a fifth brighter."""
+#         rows = np.arange(len(faces.names))
+#         return Synthetic(faces.images * 1.2, faces.emotions, rows[:, None],
+#                          np.ones((len(rows), 1), np.float32))
+#
+#     METHODS["brighter"] = Method(brighter)
 METHODS = {
-    "translate": Method(translate, needs="pairs", obstacle=no_two_emotions),
-    "person-mean": Method(person_mean, "translate", obstacle=no_two_emotions),
-    "linear": Method(linear, "translate", obstacle=no_two_emotions),
-    "interpolate": Method(interpolate, needs="cae"),
-    "blend": Method(weighted_pixels, "interpolate"),
-    "transfer": Method(transfer, needs="cae", obstacle=no_common_change),
-    "pixel-transfer": Method(weighted_pixels, "transfer", obstacle=no_common_change),
+    "translate": Method(translate, "pairs", control="person-mean", why_not=no_two_emotions),
+    "person-mean": Method(person_mean, control_of="translate", why_not=no_two_emotions),
+    "linear": Method(linear, control_of="translate", why_not=no_two_emotions),
+    "interpolate": Method(interpolate, "cae", control="blend"),
+    "blend": Method(weighted_pixels, control_of="interpolate"),
+    "reconstruct": Method(reconstruct, "cae", control_of="interpolate"),
+    "transfer": Method(transfer, "cae", control="pixel-transfer", why_not=no_common_change),
+    "pixel-transfer": Method(weighted_pixels, control_of="transfer", why_not=no_common_change),
 }
-DEFAULT = ["translate", "person-mean", "interpolate", "blend"]  # published
-DEFAULT_ELSEWHERE = ["translate", "person-mean", "interpolate", "transfer", "pixel-transfer"]
+DEFAULT_METHODS = ["translate", "person-mean", "interpolate", "blend"]
 
 
 # ------------------------------------------------------------------------------------- the stage
@@ -276,37 +302,54 @@ def network_faces(train):
     return faces._replace(images=as_input(faces.images))
 
 
-def make_synthetic(train, *caes, method, latent, theta, most, seed, balance):
-    """The arrays of a method's `Synthetic` faces, and the names of the training faces.
+def make_synthetic(train, caes, synthetic=None, *, method, latent, theta, max_synthetic, balance,
+                   seed):
+    """Make the faces of a method or control.
 
-    train: the arrays of train.npz; caes: those of the CAEs that the method needs; balance: whether
-    to keep only as many faces as bring all emotions to the number of the most frequent one.
+    Parameters
+    ----------
+    train : dict
+        The arrays of train.npz.
+    caes : list of dict
+        Those of the CAEs that the method needs.
+    synthetic : dict, optional
+        For a control: the arrays of its method's faces.
+    method : str
+        A row of METHODS.
+    latent, theta, max_synthetic, balance : settings of the experiment
+    seed : list of int
+
+    Returns
+    -------
+    dict
+        The arrays of a `Synthetic`, and "names", str (m,), of the training faces.
     """
     faces = network_faces(train)
-    needs, encode, decode, translate_by = METHODS[method].needs, None, None, None
-    if needs:
+    row, encode, decode, translate_by = METHODS[method], None, None, None
+    if row.needs:
         model = build_cae(latent)
-    if needs == "cae":
-        model.set_weights(cae_weights(caes[0], model))
-        encode, decode = (functools.partial(utils.apply, part) for part in model.layers)
-    if needs == "pairs":
-        of_pair = {(str(cae["source"]), str(cae["target"])): cae_weights(cae, model)
-                   for cae in caes}
+    if row.needs == "cae":
+        model.set_weights(utils.weights_of(caes[0]))
+        encode, decode = (functools.partial(utils.outputs, part) for part in model.layers)
+    if row.needs == "pairs":
+        weights_of_pair = {(str(cae["source"]), str(cae["target"])): utils.weights_of(cae)
+                           for cae in caes}
 
         def translate_by(source, target, images):
-            model.set_weights(of_pair[source, target])
-            return utils.apply(model, images)
+            model.set_weights(weights_of_pair[source, target])
+            return utils.outputs(model, images)
 
-    tools = Tools(encode, decode, translate_by, theta, most, seed)
-    synthetic = METHODS[method].make(faces, tools)
-    if balance:
-        rows = balancing_rows(faces.emotions, synthetic.emotions, np.random.default_rng([*seed, 4]))
-        synthetic = Synthetic(*(array[rows] for array in synthetic))
-    if not len(synthetic.emotions):
-        raise Problem(f"{method}: makes no face in run {seed[1]}; " + (
-            "leave --balance out: all emotions are as frequent there" if balance else
-            "leave the method out, or begin with a larger --max-synthetic"))
-    return {"names": faces.names, **synthetic._asdict()}
+    if synthetic is not None:
+        synthetic = Synthetic(*(synthetic[name] for name in Synthetic._fields))
+    tools = Tools(encode, decode, translate_by, synthetic, theta, max_synthetic, seed)
+    new = row.make(faces, tools)
+    if balance == "yes" and not row.control_of:  # a control has as many as its method
+        rows = balancing_rows(faces.emotions, new.emotions, np.random.default_rng([*seed, 4]))
+        new = Synthetic(*(array[rows] for array in new))
+    if not len(new.emotions):
+        raise Problem(f"{method}: makes no face in run {seed[1]}; leave the method out, or begin "
+                      f"with a larger --max-synthetic or without --balance")
+    return {"names": faces.names, **new._asdict()}
 
 
 def balancing_rows(real, synthetic, rng):
@@ -335,95 +378,76 @@ def warn_of_unfilled(experiment, method):
             return
 
 
-def make_control(train, synthetic, *, method):
-    """The arrays of a control's faces, and the names of the training faces.
-
-    train: the arrays of train.npz; synthetic: those of its method's faces.
-    """
-    faces = network_faces(train)
-    control = METHODS[method].make(faces, Synthetic(*(synthetic[name]
-                                                      for name in Synthetic._fields)))
-    return {"names": faces.names, **control._asdict()}
-
-
 def main():
     options = arguments()
     if options.png == "":
         raise Problem("--png: is empty; give a folder")
     experiment = open_experiment(options.experiment)
-    default = DEFAULT if experiment.protocol == "published" else DEFAULT_ELSEWHERE
-    chosen = possible_methods(experiment, options.methods, options.redo, default)
+    chosen = possible_methods(experiment, options.methods, options.redo)
     redo = METHODS if "all" in options.redo else options.redo
-    methods, controls = [], []
+    settings = {name: experiment.settings[name]
+                for name in ("latent", "theta", "max_synthetic", "balance")}
+    jobs, control_jobs = [], []
     for run in experiment.runs:
-        train = experiment.file(run, "train")
-        pairs = emotion_pairs(faces_of(utils.load_arrays(train)))
-        caes = {"": [], "cae": [experiment.file(run, "cae")],
-                "pairs": [pair_file(experiment, run, *pair) for pair in pairs]}
+        train_file = experiment.file(run, "train")
+        pairs = emotion_pairs(faces_of(utils.load_arrays(train_file)))
+        cae_files = {"": [], "cae": [experiment.file(run, "cae")],
+                     "pairs": [pair_file(experiment, run, *pair) for pair in pairs]}
         for method in chosen:
-            row, file = METHODS[method], experiment.file(run, "synthetic", method)
+            row = METHODS[method]
+            utils.require(cae_files[row.needs], utils.command("train_cae.py", experiment.path))
+            inputs = {"train": train_file, "caes": cae_files[row.needs]}
             if row.control_of:
-                inputs = [train, experiment.file(run, "synthetic", row.control_of)]
-                controls.append(Job(file, make_control, inputs, {"method": method}))
-            else:
-                utils.require(caes[row.needs], f"train_cae.py {experiment.path}")
-                settings = {"method": method, "latent": experiment.settings["latent"],
-                            "theta": experiment.settings["theta"],
-                            "most": experiment.settings["max_synthetic"],
-                            "seed": [experiment.settings["seed"], run],
-                            # As in run 0, until --redo.
-                            "balance": options.balance or (method not in redo and is_balanced(
-                                experiment, method))}
-                methods.append(Job(file, make_synthetic, [train, *caes[row.needs]], settings))
-    for jobs, label in ((methods, "making synthetic faces"), (controls, "making their controls")):
-        utils.run_jobs(jobs, label, options,
-                       redo=[job for job in jobs if job.settings["method"] in redo])
-    if options.balance:
+                inputs["synthetic"] = experiment.file(run, "synthetic", row.control_of)
+            job = Job(experiment.file(run, "synthetic", method), make_synthetic, inputs,
+                      {"method": method, "seed": [experiment.settings["seed"], run], **settings})
+            (control_jobs if row.control_of else jobs).append(job)
+    for wanted, label in ((jobs, "making synthetic faces"),
+                          (control_jobs, "making their controls")):
+        utils.run_jobs(wanted, label, options,
+                       redo=[job for job in wanted if job.settings["method"] in redo])
+    if settings["balance"] == "yes":
         for method in chosen:
             warn_of_unfilled(experiment, method)
     draw(experiment, options)
     if options.png:
         export(experiment, chosen, options.png)
-    print(f"next: python train_classifier.py {experiment.path}")
+    print(f"next: {utils.command('train_classifier.py', experiment.path)}")
 
 
-def is_balanced(experiment, method):
-    """Whether a method's faces in run 0, or those that a control goes by, only balance emotions."""
-    file = experiment.file(0, "synthetic", METHODS[method].control_of or method)
-    return file.exists() and utils.read_made_from(file)["settings"].get("balance", False)
-
-
-def possible_methods(experiment, asked, redo, default):
+def possible_methods(experiment, asked, redo):
     """The methods asked for that the training faces of every run allow, and before each control the
     method that it is a control of.
 
     Raises `Problem` for another one if it was asked for by its name; else it is left out.
     """
     by_name = [method for method in asked + redo if method != "all"]
-    everything = []
+    chosen = [*by_name]
     if "all" in asked:
-        everything = METHODS
+        chosen += METHODS
     elif "all" in redo:
-        everything = synthetic_of(experiment, 0)
-    obstacles = {}
+        chosen += synthetic_of(experiment, 0)
+    if not asked:
+        chosen += DEFAULT_METHODS
+    reasons = dict.fromkeys(chosen, "")
     for run in experiment.runs:
         faces = faces_of(utils.load_arrays(experiment.file(run, "train")))
-        for method in METHODS:
-            obstacles[method] = obstacles.get(method) or METHODS[method].obstacle(faces)
+        for method in reasons:
+            reasons[method] = reasons[method] or METHODS[method].why_not(faces)
     possible = []
-    for method in dict.fromkeys([*by_name, *everything, *([] if asked else default)]):
-        if not obstacles[method]:
-            possible += [METHODS[method].control_of or method, method]
+    for method, reason in reasons.items():
+        if not reason:
+            possible += filter(None, [METHODS[method].control_of, method])
         elif method in by_name:
-            raise Problem(f"{method}: {obstacles[method]}; leave the method out")
+            raise Problem(f"{method}: {reason}; leave the method out")
         else:
-            print(f"without {method}: {obstacles[method]}")
+            print(f"without {method}: {reason}")
     return list(dict.fromkeys(possible))
 
 
 def export(experiment, methods, folder):
     """Write the synthetic faces as folder/run-00/translate/<emotion>/<parents>.png, 8-bit grey, and
-    beside the emotions a CSV of each face's parents and their weights, with | between them.
+    beside the emotions a CSV of each face's parents and their coefficients, | between them.
 
     Keras' image_dataset_from_directory and torchvision's ImageFolder read such folders.
     """
@@ -452,9 +476,9 @@ def as_images(arrays):
     """
     files, text = {}, io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "emotion", "parents", "weights"])
+    table.writerow(["file", "emotion", "parents", "coefficients"])
     for k, image in enumerate(arrays["images"][..., 0]):
-        emotion, used = str(arrays["emotions"][k]), np.flatnonzero(arrays["weights"][k])
+        emotion, used = str(arrays["emotions"][k]), np.flatnonzero(arrays["coefficients"][k])
         names = arrays["names"][arrays["parents"][k, used]].tolist()
         stem = "+".join(Path(name).stem for name in names)
         stem = shortened(re.sub(r"[^\w.+-]", "_", f"{k:05d} {stem}"), 200)
@@ -463,8 +487,8 @@ def as_images(arrays):
         Image.fromarray(np.rint(255 * image.clip(0, 1)).astype(np.uint8)).save(stream, "PNG")
         name = f"{shortened(label, 200)}/{stem}.png"
         files[name] = stream.getvalue()
-        table.writerow([name, emotion, "|".join(names),
-                        "|".join(f"{weight:.4g}" for weight in arrays["weights"][k, used])])
+        table.writerow([name, emotion, "|".join(names), "|".join(
+            f"{coefficient:.4g}" for coefficient in arrays["coefficients"][k, used])])
     return files, text.getvalue()
 
 
@@ -483,16 +507,17 @@ def draw(experiment, options):
     for row, (method, file) in zip(grid, files.items()):
         arrays = utils.load_arrays(file)
         synthetic, cells = Synthetic(*(arrays[name] for name in Synthetic._fields)), []
-        shown = [np.flatnonzero(weights)[:3] for weights in synthetic.weights]  # of the parents
+        shown = [np.flatnonzero(row)[:3] for row in synthetic.coefficients]  # of the parents
         count = int(len(row) / (1 + np.mean([len(columns) for columns in shown])))
         order = np.argsort(synthetic.emotions, kind="stable")  # examples of all emotions
         for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:
             if len(cells) + len(shown[k]) + 1 > len(row):
                 break
             for column in shown[k]:
-                parent, weight = synthetic.parents[k, column], synthetic.weights[k, column]
+                parent = synthetic.parents[k, column]
                 name = experiment.caption(faces.subjects[parent], faces.emotions[parent])
-                cells.append((faces.images[parent] / 255, f"minus {name}" if weight < 0 else name))
+                minus = "minus " if synthetic.coefficients[k, column] < 0 else ""
+                cells.append((faces.images[parent] / 255, minus + name))
             caption = f"-> {experiment.labels[synthetic.emotions[k]]}"
             cells.append((synthetic.images[k], caption, utils.COLOURS[5]))
         for axes in row[len(cells):]:
@@ -520,20 +545,15 @@ def method_list(text):
 def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.EXPERIMENT_HELP)
-    parser.add_argument("--methods", type=method_list, default=[],
-                        metavar="X,Y", help="which, separated by commas, or all that the faces "
-                        f"allow (default: {','.join(DEFAULT)} in the protocol published, "
-                        f"{','.join(DEFAULT_ELSEWHERE)} in the others)")
+    parser.add_argument("--methods", type=method_list, default=[], metavar="X,Y", help="which, "
+                        "separated by commas, or all that the faces allow (default: "
+                        f"{','.join(DEFAULT_METHODS)})")
     parser.add_argument("--redo", type=method_list, default=[], metavar="X,Y", help="make these "
                         "methods' faces anew in all runs")
-    parser.add_argument("--balance", action="store_true", help="keep only as many faces of each "
-                        "emotion as bring it to the number of the most frequent one (until --redo)")
     parser.add_argument("--png", metavar="FOLDER", help="write the faces as 8-bit images too: "
                         "FOLDER/run-00/translate/EMOTION/PARENTS.png, and a CSV of their parents")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    import augment  # under its own name, so that worker processes find the same functions
-
-    utils.run_script(augment.main)
+    utils.run_script(__file__)

@@ -18,13 +18,15 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+from data.splits import SUBJECT_INDEPENDENT
+
 import utils
 from augment import METHODS, is_balanced, synthetic_of
 from data.baselines import BASELINES, novelty, share_of_known_people, share_shown
 from data.experiment import box, faces_of, non_default, open_experiment, require_splits
 from data.faces import JAFFE_BOX, JAFFE_SIZE, as_input, default_data, load_photo
 from data.registration import register, warp
-from data.splits import SUBJECT_INDEPENDENT
 from data.statistics import (
     INTERVALS,
     UNITS,
@@ -45,8 +47,6 @@ from train_classifier import (
     trained_arms,
 )
 from utils import Problem
-
-import numpy as np
 
 # On JAFFE: of 43 test faces 28 are right without augmentation and 37 with it; the gain in points.
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain": 100 * 9 / 43}

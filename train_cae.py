@@ -1,12 +1,13 @@
-"""Stage 1 of 4: deal the faces, and train the convolutional autoencoders (CAE) that make new ones.
+"""Stage 1 of 4: split the faces, and train the convolutional autoencoders (CAE) that make new ones.
 
     python train_cae.py                        JAFFE if it is in data/, else drawn stand-in faces
-    python train_cae.py --data my-faces/       your own: README.md has the layouts
+    python train_cae.py --data my-faces/       your own: see data/README.md
     python train_cae.py --protocol loso        test on subjects that no training face shows
     python train_cae.py EXPERIMENT --runs 10   resume an experiment, with more runs
 
-It makes an experiment's folder, results/<dataset>-<protocol>/, and deals the faces of each run into
-run-NN/train.npz and test.npz, as the networks see them: the other scripts read only this folder.
+It makes an experiment's folder, results/<dataset>-<protocol>/, and splits the faces of each run
+into run-NN/train.npz and test.npz, as the networks see them; the other scripts read only this
+folder.
 On the training faces it trains run-NN/cae.npz, the paper's CAE over all of them, and cae-AN-DI.npz
 and so on, one for each ordered pair of emotions that a subject showed, which turns a face of one
 into the other. The options that decide the outcome are given here and kept in experiment.json.
@@ -20,15 +21,15 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 import utils
 from data.emotions import EMOTION_NAMES
-from data.experiment import SETTINGS, create_or_resume, faces_of, split_settings
+from data.experiment import SETTINGS, create_or_resume, faces_of, setting_help, split_settings
 from data.faces import SIDE, as_input
+from data.protocols import split_faces
 from data.registration import SCALES, mean_face, register, warp
-from data.splits import make_split
-from utils import Job, Problem
-
-import numpy as np
+from utils import Job
 
 
 # ----------------------------------------------------------------------------------- the network
@@ -64,14 +65,14 @@ def build_cae(latent=32):
 
 
 # ---------------------------------------------------------------------------------- the training
-def train_cae(train, *, latent, epochs, batch, validation_share, seed):
+def train_cae(train, *, latent, cae_epochs, batch, validation_share, seed):
     """Train a CAE to reconstruct the training faces.
 
     Parameters
     ----------
     train : dict
         "images": uint8 (n, 48, 48).
-    latent, epochs, batch : int
+    latent, cae_epochs, batch : int
         Latent dimensions; epochs; faces in a batch.
     validation_share : float, 0 to below 1
         The share of the faces, the last ones, that only a validation loss is computed on, as
@@ -90,18 +91,18 @@ def train_cae(train, *, latent, epochs, batch, validation_share, seed):
     first = int(len(images) * (1 - validation_share))  # of the validation faces
     faces, validation = images[:first], images[first:]
     network = trainable_cae(latent)
-    network.model.set_weights(utils.initial_weights(network.model, seed))
+    network.model.set_weights(utils.initial_weights(build_cae(latent), seed))
     losses, validation_losses = [], []
-    for loss in fit(network, faces, faces, epochs=epochs, batch=batch, seed=seed):
+    for loss in fit(network, faces, faces, epochs=cae_epochs, batch=batch, seed=seed):
         losses.append(loss)
         if len(validation):
-            reconstructions = utils.apply(network.model, validation)
+            reconstructions = utils.outputs(network.model, validation)
             validation_losses.append(np.mean((reconstructions - validation) ** 2))
     return {**utils.named_weights(network.model.get_weights()), "loss": np.float32(losses),
             "validation_loss": np.float32(validation_losses)}
 
 
-def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs, seed):
+def train_pair(train, cae, *, source, target, latent, pair_epochs, batch, max_pairs, seed):
     """Fine-tune the CAE to turn each face of one emotion into each face of another that the same
     subject posed.
 
@@ -114,9 +115,9 @@ def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs,
         What `train_cae` returned: the weights to start from.
     source, target : str
         The two emotions.
-    latent, epochs, batch : int
-        As for `train_cae`.
-    most_pairs : int
+    latent, pair_epochs, batch : int
+        As `latent`, `cae_epochs` and `batch` of `train_cae`.
+    max_pairs : int
         If there are more pairs of faces, an evenly spaced selection of so many.
     seed : list of int
         Of the shuffling.
@@ -128,12 +129,12 @@ def train_pair(train, cae, *, source, target, latent, epochs, batch, most_pairs,
         halves the disk. "source", "target": str ().
     """
     rows = same_subject_pairs(train["emotions"], train["subjects"], source, target)
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most_pairs)).astype(int)]
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), max_pairs)).astype(int)]
     images = as_input(train["images"])
     network = trainable_cae(latent)
-    network.model.set_weights(cae_weights(cae, network.model))
-    for _ in fit(network, images[rows[:, 0]], images[rows[:, 1]], epochs=epochs, batch=batch,
-                 seed=seed):
+    network.model.set_weights(utils.weights_of(cae))
+    for _ in fit(network, images[rows[:, 0]], images[rows[:, 1]], epochs=pair_epochs,
+                 batch=batch, seed=seed):
         pass
     weights = [weight.astype(np.float16) for weight in network.model.get_weights()]
     return {**utils.named_weights(weights), "source": np.array(source), "target": np.array(target)}
@@ -147,16 +148,6 @@ def same_subject_pairs(emotions, subjects, source, target):
     second = np.flatnonzero(known & (emotions == target))
     a, b = np.nonzero(subjects[first][:, np.newaxis] == subjects[second])
     return np.stack([first[a], second[b]], axis=1)
-
-
-def cae_weights(cae, model):
-    """The weights among the arrays of a cae.npz or cae-AN-DI.npz, for `build_cae`'s network."""
-    weights = utils.weights_of(cae)
-    if [weight.shape for weight in weights] != [tuple(weight.shape) for weight in model.weights] \
-            or any(weight.dtype.kind != "f" for weight in weights):
-        raise Problem("a cae*.npz is damaged (weights of another network); remove it and run "
-                      "train_cae.py again")
-    return weights
 
 
 def fit(network, x, y, *, epochs, batch, seed):
@@ -230,48 +221,48 @@ def emotion_pairs(faces):
 
 # ------------------------------------------------------------------------------------- the splits
 def write_splits(experiment, data_set, options):
-    """Write run-NN/train.npz and test.npz of each run where one is missing or of other settings.
+    """Write run-NN/train.npz and test.npz of each run where one is missing.
 
     Where the protocol registers faces, each is moved onto the mean of the run's training faces,
     which no test face and no label has a part in.
     """
     rows_of = {}
     for run in experiment.runs:
-        files = [experiment.file(run, kind) for kind in ("train", "test")]
-        if not all(utils.up_to_date(file) and utils.read_made_from(file)["settings"] ==
-                   split_settings(experiment, run) for file in files):
-            rows_of[run] = make_split(data_set.faces, data_set.splits, experiment.settings, run)
-    distinct = list(rows_of)[:1] if experiment.one_split else list(rows_of)
-    no_registration = np.zeros(0, np.float32), np.zeros((len(data_set.splits), 4))
-    registrations = dict.fromkeys(distinct, no_registration)
+        if not all(utils.up_to_date(experiment.file(run, kind)) for kind in ("train", "test")):
+            rows_of[run] = split_faces(data_set.faces, data_set.splits, experiment.settings, run)
+    first = list(rows_of)[:1] if experiment.protocol.one_split else list(rows_of)
+    means_and_transforms = dict.fromkeys(first, (np.zeros(0, np.float32),
+                                                 np.zeros((len(data_set.splits), 4))))
     if experiment.settings["align"] == "mean":
-        registrations = register_runs(data_set.wide_crops, {run: rows_of[run] for run in distinct},
-                                      options)
-    for run, (train, test) in rows_of.items():
-        if run in registrations:  # else all is as in the run before
-            mean, transforms = registrations[run]
+        means_and_transforms = register_runs(data_set.wide_crops,
+                                             {run: rows_of[run] for run in first}, options)
+    for run, (train_rows, test_rows) in rows_of.items():
+        if run in means_and_transforms:  # else all is as in the run before
+            mean, transforms = means_and_transforms[run]
             images = data_set.faces.images.copy()
             for face in np.flatnonzero(transforms.any(1)):
                 images[face] = warp(data_set.wide_crops[face], transforms[face])
             faces = data_set.faces._replace(images=images)
-        for kind, rows, more in (("train", train, {"mean": mean}), ("test", test, {})):
+        for kind, rows in (("train", train_rows), ("test", test_rows)):
+            arrays = {**faces.take(rows)._asdict(), "transforms": transforms[rows]}
+            if kind == "train":
+                arrays["mean"] = mean  # what faces are registered to, of no pixels for none
             file = experiment.file(run, kind)
-            made_from = Job(file, None, [], split_settings(experiment, run)).made_from
-            utils.save_arrays(file, made_from, {
-                **faces.take(rows)._asdict(), "transforms": transforms[rows], **more})
+            made_from = Job(file, None, {}, split_settings(experiment, run)).made_from
+            utils.save_arrays(file, made_from, arrays)
 
 
 def register_runs(wide_crops, rows_of, options):
     """{run: (mean of its training faces, of at most 1,000; transforms of all faces onto it, float64
     (faces, 4))}. rows_of: {run: (training rows, test rows)}."""
     runs, means = list(rows_of), {}
-    calls = [functools.partial(mean_face, wide_crops[train[::len(train) // 1000 + 1]])
-             for train, _ in rows_of.values()]
+    calls = [functools.partial(mean_face, wide_crops[train_rows[::len(train_rows) // 1000 + 1]])
+             for train_rows, _ in rows_of.values()]
     for number, mean in utils.run_calls(calls, [1] * len(runs), "mean faces", options):
         means[runs[number]] = mean
     chunks = []
-    for run, both in rows_of.items():
-        rows = np.concatenate(both)
+    for run, (train_rows, test_rows) in rows_of.items():
+        rows = np.concatenate([train_rows, test_rows])
         chunks += [(run, chunk) for chunk in np.array_split(rows, math.ceil(len(rows) / 100))]
     calls = (functools.partial(register, wide_crops[rows], means[run]) for run, rows in chunks)
     transforms = {run: np.zeros((len(wide_crops), 4)) for run in runs}
@@ -283,9 +274,6 @@ def register_runs(wide_crops, rows_of, options):
 
 
 # ------------------------------------------------------------------------------------- the stage
-VALIDATION_SHARE = {"published": 0.25}  # the paper's, the last quarter; elsewhere all faces train
-
-
 def pair_file(experiment, run, source, target):
     """run-NN/cae-AN-DI.npz"""
     return experiment.file(run, "cae", source, target)
@@ -297,48 +285,47 @@ def main():
              if name in SETTINGS and value is not None}
     experiment, data_set = create_or_resume(options.experiment, options.data, options.results,
                                             given)
-    settings = experiment.settings
+    settings, share = experiment.settings, experiment.protocol.validation_share
     print(experiment)
     write_splits(experiment, data_set, options)
     draw_faces(experiment, data_set, options)
 
     jobs, pair_jobs = [], []
-    share = VALIDATION_SHARE.get(experiment.protocol, 0)
-    common = {"latent": settings["latent"], "batch": settings["batch"]}
     for run in experiment.runs:
-        train, cae = experiment.file(run, "train"), experiment.file(run, "cae")
-        faces = faces_of(utils.load_arrays(train))
-        seed = [settings["seed"], run]
+        train_file, cae_file = experiment.file(run, "train"), experiment.file(run, "cae")
+        faces = faces_of(utils.load_arrays(train_file))
         fitted = int(len(faces.names) * (1 - share))
         steps = settings["cae_epochs"] * math.ceil(fitted / settings["batch"])
-        jobs.append(Job(cae, train_cae, [train], {
-            "epochs": settings["cae_epochs"], "validation_share": share, "seed": seed,
-            **common}, steps))
+        common = {"latent": settings["latent"], "batch": settings["batch"],
+                  "seed": [settings["seed"], run]}
+        jobs.append(Job(cae_file, train_cae, {"train": train_file}, {
+            "cae_epochs": settings["cae_epochs"], "validation_share": share, **common}, steps))
         plan, pair_epochs = pair_plan(emotion_pairs(faces), settings, steps)
         if not plan and options.scope != "all":
             utils.warn(f"run {run}: no subject is known to show two emotions, so no pair has a CAE")
         elif pair_epochs < settings["pair_epochs"] and options.scope != "all" and run == 0:
             print(f"each emotion pair gets {pair_epochs} epochs, not {settings['pair_epochs']}, so "
                   f"that all take at most about four times the steps of the one CAE")
-        for (source, target), (most_pairs, pair_steps) in plan.items():
-            pair_jobs.append(Job(pair_file(experiment, run, source, target), train_pair,
-                                 [train, cae], {
-                "source": source, "target": target, "epochs": pair_epochs,
-                "most_pairs": most_pairs, "seed": seed, **common}, pair_steps))
+        for (source, target), (max_pairs, pair_steps) in plan.items():
+            pair_jobs.append(Job(
+                pair_file(experiment, run, source, target), train_pair,
+                {"train": train_file, "cae": cae_file},
+                {"source": source, "target": target, "pair_epochs": pair_epochs,
+                 "max_pairs": max_pairs, **common}, pair_steps))
     if options.scope == "pairs":
-        utils.require([job.path for job in jobs], f"train_cae.py {experiment.path}")
+        utils.require([job.path for job in jobs], utils.command("train_cae.py", experiment.path))
     else:
         utils.run_jobs(jobs, "training CAEs", options)
     if options.scope != "all":
         utils.run_jobs(pair_jobs, "training a CAE per emotion pair", options)
     draw_cae(experiment, options)
-    methods = " --methods interpolate" if options.scope == "all" else ""  # others need the pairs
+    methods = ["--methods interpolate"] if options.scope == "all" else []  # others need the pairs
     print(f"experiment: {utils.printable(experiment.folder)}\n"
-          f"next: python augment.py {experiment.path}{methods}")
+          f"next: {utils.command('augment.py', experiment.path, *methods)}")
 
 
 def pair_plan(pairs, settings, steps_of_cae):
-    """({(source, target): (most pairs of faces, steps)} for `emotion_pairs`, epochs).
+    """({(source, target): (max. pairs of faces, steps)} for `emotion_pairs`, epochs).
 
     All pairs of emotions get the experiment's epochs, but together at most four times the steps of
     the one CAE. A data set with many takes a subject has many times more pairs of faces: it gets
@@ -347,11 +334,11 @@ def pair_plan(pairs, settings, steps_of_cae):
     if not pairs:
         return {}, 0
     most_steps = 4 * steps_of_cae
-    most_pairs = max(1, most_steps // len(pairs)) * settings["batch"]
-    steps_per_epoch = {key: math.ceil(min(len(rows), most_pairs) / settings["batch"])
+    max_pairs = max(1, most_steps // len(pairs)) * settings["batch"]
+    steps_per_epoch = {key: math.ceil(min(len(rows), max_pairs) / settings["batch"])
                        for key, rows in pairs.items()}
     epochs = max(1, min(settings["pair_epochs"], most_steps // sum(steps_per_epoch.values())))
-    return {key: (most_pairs, epochs * steps) for key, steps in steps_per_epoch.items()}, epochs
+    return {key: (max_pairs, epochs * steps) for key, steps in steps_per_epoch.items()}, epochs
 
 
 # ----------------------------------------------------------------------------------- the figures
@@ -371,10 +358,10 @@ def draw_faces(experiment, data_set, options):
         return
     transforms = arrays["transforms"]
     row_of = {name: row for row, name in enumerate(data_set.faces.names.tolist())}
-    before = data_set.faces.images[[row_of[name] for name in arrays["names"].tolist()]]
+    unregistered = data_set.faces.images[[row_of[name] for name in arrays["names"].tolist()]]
     chosen = np.argsort(-np.abs(transforms / SCALES).sum(1), kind="stable")[:7]
     figure, grid = utils.new_figure(8, 2.5, nrows=2, ncols=8)
-    for row, images, label in zip(grid, (before, arrays["images"]), ("before", "after")):
+    for row, images, label in zip(grid, (unregistered, arrays["images"]), ("before", "after")):
         utils.show_face(row[0], images.mean(0) / 255, "mean")
         row[0].set_ylabel(label)
         for axes, face in zip(row[1:], chosen):
@@ -413,12 +400,12 @@ def encode_and_decode(images, weights, latent):
     model = build_cae(latent)
     model.set_weights(weights)
     encoder, decoder = model.layers
-    latents = utils.apply(encoder, images)
-    return latents, utils.apply(decoder, latents)
+    latents = utils.outputs(encoder, images)
+    return latents, utils.outputs(decoder, latents)
 
 
 def draw_reconstructions(experiment, faces, images, reconstructions, options):
-    share, count = VALIDATION_SHARE.get(experiment.protocol, 0), len(images)
+    share, count = experiment.protocol.validation_share, len(images)
     first = int(count * (1 - share))  # of the validation faces
     groups = {"training": np.linspace(0, first - 1, 8).astype(int)}
     if share:
@@ -440,8 +427,9 @@ def draw_latents(experiment, faces, latents, options):
 
     pca = PCA(2, random_state=0).fit(latents)
     spots, share = pca.transform(latents), 100 * pca.explained_variance_ratio_
-    figure, both = utils.new_figure(9, 3.6, ncols=2)
-    for axes, labels, title in zip(both, (faces.emotions, faces.subjects), ("emotion", "subject")):
+    figure, panels = utils.new_figure(9, 3.6, ncols=2)
+    groupings = (faces.emotions, "emotion"), (faces.subjects, "subject")
+    for axes, (labels, title) in zip(panels, groupings):
         groups = sorted(set(labels.tolist()))
         for k, (group, label) in enumerate(zip(groups[:20], utils.figure_labels(groups[:20]))):
             axes.plot(*spots[labels == group].T, utils.MARKERS[k % 10], color=utils.COLOURS[k % 10],
@@ -467,13 +455,10 @@ def arguments():
     add("--scope", choices=("both", "all", "pairs"), default="both", help="all: the CAE over all "
         "training faces; pairs: one per ordered pair of emotions, tuned from it (default: both)")
     for name, setting in SETTINGS.items():
-        kind = {"choices": setting.choices} if setting.choices else {"type": setting.read,
-                                                                     "metavar": "X"}
-        deciding.add_argument(f"--{name.replace('_', '-')}", help=setting.help, **kind)
+        deciding.add_argument(f"--{name.replace('_', '-')}", type=setting.read, metavar="X",
+                              help=setting_help(name))
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    import train_cae  # under its own name, so that worker processes find the same functions
-
-    utils.run_script(train_cae.main)
+    utils.run_script(__file__)

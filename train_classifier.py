@@ -2,16 +2,18 @@
 
     python train_classifier.py [EXPERIMENT]                          the protocol's arms
     python train_classifier.py [EXPERIMENT] --arms translate,linear  none and these
+    python train_classifier.py [EXPERIMENT] --arms all               all that augment.py allows
 
-An arm is none, a method of augment.py, or one of these with standard augmentation: geometric,
-translate+geometric and so on. longer-translate, longer-interpolate and so on are none, trained for
-as many optimiser steps as that method took.
+An arm is none, a method or control of augment.py, or one of these with an augmentation that is
+drawn anew for each batch: geometric, mixup, translate+geometric and so on.
 
-published: the paper's training. Up to 80 epochs in one fixed order, stopped once the loss has not
-fallen for 5 epochs on 25 % of the training set, which is drawn after augmentation, so it holds
-near-copies of training faces. In all other protocols nothing is selected: every arm takes the same
-number of optimiser steps, half of each batch real faces, and keeps the mean of its weights over the
-second half of them.
+published, cv: the paper's training. Up to 80 epochs in one fixed order, stopped once the loss has
+not fallen for 5 epochs on 25 % of the training set, which is drawn after augmentation. An epoch
+with synthetic faces is many times as long, and so are five. A control of a method therefore takes
+as many optimiser steps as the method's classifier of the same run and repeat took, and so does
+longer-translate, which is none trained for as long as translate. In all other protocols nothing is
+selected: every arm takes the same number of optimiser steps, half of each batch real faces, and
+keeps the mean of its weights over the second half of them.
 
 The repeats of a run differ in initialisation; all arms of one start from the same weights. It
 leaves run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds per classifier.
@@ -22,22 +24,23 @@ import functools
 import itertools
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 import utils
-from augment import METHODS, is_balanced, synthetic_of
+from augment import METHODS, synthetic_of
 from data.experiment import open_experiment
 from data.faces import SIDE, as_input
 from utils import Job, Problem
-
-import numpy as np
 
 LENET_SIDE = 32  # the side of what LeNet-5 sees
 STEPS_PER_CALL = 100  # optimiser steps in one call of the compiled program
 
 
-# ----------------------------------------------------------------------------------- the network
+# ---------------------------------------------------------------------------------- the networks
 def build_lenet5(classes=7):
     """LeNet-5 as the paper has it: faces (n, 48, 48, 1) to probabilities (n, classes)."""
     utils.tensorflow()
@@ -60,7 +63,7 @@ def build_lenet5(classes=7):
     return model
 
 
-def lenet5(weights, images):
+def lenet5_logits(weights, images):
     """`build_lenet5` once more, as a function: logits (n, classes) of images (n, 32, 32).
 
     It is written out because a training step takes 0.37 of the time of Keras' layers this way: XLA
@@ -71,8 +74,8 @@ def lenet5(weights, images):
     tf = utils.tensorflow()
     kernel1, bias1, kernel2, bias2, kernel3, bias3, dense1, bias4, dense2, bias5 = weights
     x = images[tf.newaxis]
-    x = halved(convolution(x, kernel1, bias1))
-    x = halved(convolution(x, kernel2, bias2))
+    x = average_pool(convolution(x, kernel1, bias1))
+    x = average_pool(convolution(x, kernel2, bias2))
     # What is left, 5 x 5 pixels, is as large as the third kernel, which thus is a dense layer.
     x = tf.reshape(tf.transpose(x, (1, 2, 3, 0)), (-1, 5 * 5 * 16))
     x = tf.nn.relu(x @ tf.reshape(kernel3, (5 * 5 * 16, 120)) + bias3)
@@ -95,16 +98,39 @@ def convolution(x, kernel, bias):
     return tf.nn.relu(sums + tf.reshape(bias, (filters, 1, 1, 1)))
 
 
-def halved(x):
-    """Average pooling: the means of 2 x 2 pixels that do not overlap."""
+def average_pool(x):
+    """The means of 2 x 2 pixels that do not overlap."""
     x = x[:, :, 0::2] + x[:, :, 1::2]
     return (x[:, :, :, 0::2] + x[:, :, :, 1::2]) / 4
 
 
+class Network(NamedTuple):
+    build: Callable  # (number of classes) -> Keras model, faces (n, 48, 48, 1) to probabilities
+    logits: Callable = None  # the same network as (weights, images) -> logits, where it is faster
+    side: int = SIDE  # of the images that `logits` takes, scaled as by Keras' `Resizing`
+
+
+# A network of your own is a function that returns a Keras model, and a row; `python train_cae.py
+# --network small` begins an experiment with it. Its weights of two or more axes are drawn by Glorot
+# and Bengio's rule, the others begin as Keras has them.
+#
+#     def build_small(classes):
+#         utils.tensorflow()
+#         from keras import Sequential, layers
+#
+#         return Sequential([layers.Input((SIDE, SIDE, 1)),
+#                            layers.Conv2D(16, 5, strides=2, activation="relu"),
+#                            layers.BatchNormalization(), layers.GlobalAveragePooling2D(),
+#                            layers.Dropout(0.2), layers.Dense(classes, activation="softmax")])
+#
+#     NETWORKS["small"] = Network(build_small)
+NETWORKS = {"lenet5": Network(build_lenet5, lenet5_logits, LENET_SIDE)}
+
+
 # ---------------------------------------------------------------------------------- the training
-def train_published(train, synthetic=None, *, emotions, epochs, patience, batch, seed,
-                    geometric=False):
-    """Train LeNet-5 as the paper does.
+def train_published(train, synthetic=None, as_long_as=None, *, emotions, network, augmentation,
+                    classifier_epochs, patience, batch, seed):
+    """Train a classifier as the paper does.
 
     25 % of all faces are validation, drawn after augmentation. The other ones are gone through in
     one fixed order each epoch, until the validation loss has not fallen for `patience` epochs. The
@@ -117,103 +143,82 @@ def train_published(train, synthetic=None, *, emotions, epochs, patience, batch,
     synthetic : dict, optional
         Synthetic faces, which follow the real ones: "images" float32 (k, 48, 48, 1), never below
         0 but possibly above 1, "emotions" str (k,).
+    as_long_as : dict, optional
+        What this function returned for another arm: instead of being stopped, this one takes as
+        many optimiser steps. The last epoch may be cut short.
     emotions : list of str
         All emotions, sorted: output e is the probability of emotions[e].
-    epochs, patience, batch : int
+    network : str
+        A row of NETWORKS.
+    augmentation : str
+        A row of AUGMENTATIONS, drawn anew for each batch, or "".
+    classifier_epochs, patience, batch : int
         At most so many epochs; patience, 0 for never to stop; faces in a batch.
     seed : list of int
-        Of initial weights and random maps.
-    geometric : bool
-        Whether each face is put under a map of `random_maps` whenever it is trained on.
+        Of initial weights and augmentation.
 
     Returns
     -------
     dict
-        "w00" to "w09": float32, the weights in the order of Keras' `get_weights`. "history":
-        float32 (epochs taken, 5): optimiser steps so far, loss and accuracy in training, while the
-        weights changed; validation loss and accuracy.
+        "w00", "w01" ...: the weights in the order of Keras' `get_weights`. "history": float32
+        (epochs taken, 5): optimiser steps so far, loss and accuracy in training, while the weights
+        changed; validation loss and accuracy.
     """
     images, labels = images_and_labels(train, synthetic, emotions)
     rows, held_out = published_split(labels)
-    faces = training_set(images, labels, geometric)
+    faces = training_set(images, labels, network, len(emotions), augmentation)
     validation = images[held_out], labels[held_out]
-    state, rng = fresh_state(len(emotions), seed), maps_generator(seed)
+    state, rng = fresh_state(network, len(emotions), seed), augmentation_generator(seed)
     batches, history = rows_in_batches(rows, batch), []
-    for _ in range(epochs):  # not reshuffled, as the paper
-        state, loss, accuracy = take_steps(state, faces, batches, rng)
-        history.append((state.steps, loss, accuracy, *measure(state.weights, *validation)))
+    steps = classifier_epochs * len(batches)
+    if as_long_as is not None:
+        steps, patience = int(as_long_as["history"][-1, 0]), 0
+    while state.steps < steps:  # an epoch each, not reshuffled, as the paper
+        state, loss, accuracy = take_steps(state, faces, batches[:steps - state.steps], rng)
+        weights = weights_in_order(state, network, len(emotions))
+        history.append((state.steps, loss, accuracy, *measure(weights, network, *validation)))
         epochs_since_best = len(history) - 1 - np.argmin([row[3] for row in history])
         if patience and epochs_since_best >= patience:
             break
-    return {**utils.named_weights(state.weights), "history": np.float32(history)}
+    return {**utils.named_weights(weights), "history": np.float32(history)}
 
 
-def train_longer(train, other, *, emotions, batch, seed):
-    """Train LeNet-5 on real faces alone, for as many optimiser steps as another one took.
-
-    It is trained like `train_published` without synthetic faces, on the same 75 % of the faces, but
-    is not stopped early. The last epoch may be cut short.
+def train_steps(train, synthetic=None, *, emotions, network, augmentation, steps, keep, balance,
+                batch, seed):
+    """Train a classifier for a fixed number of optimiser steps; half of each batch are real faces.
 
     Parameters
     ----------
-    train, emotions, batch, seed
+    train, synthetic, emotions, network, augmentation, batch, seed
         As for `train_published`.
-    other : dict
-        What `train_published` returned: its "history" says how many steps.
-
-    Returns
-    -------
-    dict
-        As from `train_published`.
-    """
-    steps = int(other["history"][-1, 0])
-    images, labels = images_and_labels(train, None, emotions)
-    rows, held_out = published_split(labels)
-    faces = training_set(images, labels, geometric=False)
-    validation = images[held_out], labels[held_out]
-    state, batches, history = fresh_state(len(emotions), seed), rows_in_batches(rows, batch), []
-    while state.steps < steps:
-        state, loss, accuracy = take_steps(state, faces, batches[:steps - state.steps])
-        history.append((state.steps, loss, accuracy, *measure(state.weights, *validation)))
-    return {**utils.named_weights(state.weights), "history": np.float32(history)}
-
-
-def train_steps(train, synthetic=None, *, emotions, steps, keep, geometric, batch, seed,
-                balanced=False):
-    """Train LeNet-5 for a fixed number of optimiser steps; half of each batch are real faces.
-
-    Parameters
-    ----------
-    train, synthetic, emotions, batch, seed, geometric
-        As for `train_published`.
-    balanced : bool
-        Whether the synthetic faces are those that bring each emotion to the number of the most
-        frequent one. They are then drawn as often as real faces, instead of making half a batch.
     steps : int
         Optimiser steps.
     keep : {"average", "last"}
         The weights to keep: the mean of those after every hundred steps (and after the last one)
         of the second half (Izmailov et al. 2018, arXiv 1803.05407), or the last ones.
+    balance : {"no", "yes"}
+        yes: the synthetic faces bring each emotion to the number of the most frequent one, and are
+        drawn as often as real faces, instead of making half a batch.
 
     Returns
     -------
     dict
-        "w00" to "w09" as from `train_published`. "history": float32 (checkpoints, 3): optimiser
+        "w00", "w01" ... as from `train_published`. "history": float32 (checkpoints, 3): optimiser
         steps so far, and the loss and accuracy in the hundred steps before.
     """
     images, labels = images_and_labels(train, synthetic, emotions)
-    faces = training_set(images, labels, geometric)
-    real = len(images) if balanced else len(train["images"])
+    faces = training_set(images, labels, network, len(emotions), augmentation)
+    real = len(images) if balance == "yes" else len(train["images"])
     batches = mixed_rows(real, len(images), steps, batch, seed)
-    state, rng = fresh_state(len(emotions), seed), maps_generator(seed)
+    state, rng = fresh_state(network, len(emotions), seed), augmentation_generator(seed)
     history, kept = [], []
     for first in range(0, steps, STEPS_PER_CALL):
         state, loss, accuracy = take_steps(state, faces, batches[first:first + STEPS_PER_CALL], rng)
         history.append((state.steps, loss, accuracy))
         if keep == "last":
-            kept = [state.weights]
+            kept = [weights_in_order(state, network, len(emotions))]
         elif 2 * state.steps > steps:
-            kept.append(state.weights)
+            kept.append(weights_in_order(state, network, len(emotions)))
     weights = [np.mean(checkpoints, axis=0, dtype=float).astype(np.float32)
                for checkpoints in zip(*kept)]
     return {**utils.named_weights(weights), "history": np.float32(history)}
@@ -242,9 +247,11 @@ def rows_in_batches(rows, batch):
 class TrainingSet(NamedTuple):
     """Faces to train on, padded to a multiple of 4,096: XLA compiles a program for every size."""
 
-    images: object  # float32 (at least n, 32, 32), or (at least n, 48, 48) for random maps
+    images: object  # float32 (at least n, side, side): the network's own, 48 for geometric
     labels: object  # int32 (at least n,)
-    geometric: bool
+    network: str
+    classes: int
+    augmentation: str
 
 
 def images_and_labels(train, synthetic, emotions):
@@ -253,21 +260,19 @@ def images_and_labels(train, synthetic, emotions):
     if synthetic is not None:
         images = np.concatenate([images, synthetic["images"]])
         names = np.concatenate([names, synthetic["emotions"]])
-    unknown = set(names.tolist()) - set(emotions)
-    if unknown:
-        raise Problem(f"a face of emotion {min(unknown)}, which the experiment does not have; "
-                      f"restore its files, or begin another one")
     return images, np.searchsorted(emotions, names).astype(np.int32)
 
 
-def training_set(images, labels, geometric):
+def training_set(images, labels, network, classes, augmentation):
     """The `TrainingSet` of what `images_and_labels` returns."""
     tf = utils.tensorflow()
-    if not geometric:  # resized once, not in each step
-        images = tf.image.resize(images, (LENET_SIDE, LENET_SIDE)).numpy()
+    side = NETWORKS[network].side
+    if augmentation != "geometric" and side != SIDE:  # resized once, not in each step
+        images = tf.image.resize(images, (side, side)).numpy()
     missing = -len(images) % 4096
     images = np.pad(images[..., 0], ((0, missing), (0, 0), (0, 0)))
-    return TrainingSet(tf.constant(images), tf.constant(np.pad(labels, (0, missing))), geometric)
+    return TrainingSet(tf.constant(images), tf.constant(np.pad(labels, (0, missing))), network,
+                       classes, augmentation)
 
 
 def published_split(labels):
@@ -279,43 +284,58 @@ def published_split(labels):
     return train_test_split(rows, test_size=0.25, random_state=42, stratify=labels)
 
 
-def maps_generator(seed):
-    """The random numbers of the maps, independent of those that order the rows."""
+# ----------------------------------------------------------------- augmentation anew in each batch
+def augmentation_generator(seed):
+    """The random numbers of AUGMENTATIONS, independent of those that order the rows."""
     return np.random.default_rng([*seed, 2])
 
 
-def random_maps(count, rng):
-    """float32 (count, 2, 3): affine maps that flip a face left to right (or not), turn it by up to
-    7 degrees and zoom it by up to 6 % about its middle, and shift it by up to 5 % of its side.
+def random_maps(steps, batch, rng, side):
+    """float32 (steps, batch, 2, 3): affine maps that flip a face left to right (or not), turn it by
+    up to 7 degrees and zoom it by up to 6 % about its middle, and shift it by up to 5 % of its
+    side.
 
     map @ (i, j, 1) is the place (row, column) in the face of 48 x 48 pixels at which pixel (i, j)
-    of LeNet-5's 32 x 32 is sampled.
+    of the network's side x side is sampled.
     """
+    count = steps * batch
     flips = np.where(rng.random(count) < 0.5, -1, 1)
     shifts = rng.uniform(-0.05, 0.05, (count, 2)) * SIDE
     turns, zooms = np.radians(rng.uniform(-7, 7, count)), 1 + rng.uniform(-0.06, 0.06, count)
-    return affine_maps(flips, shifts, turns, zooms)
+    return affine_maps(flips, shifts, turns, zooms, side).reshape(steps, batch, 2, 3)
 
 
-def affine_maps(flips, shifts, turns, zooms):
-    """`random_maps` of given flips (-1 or 1), shifts (n, 2) in pixels of 48, turns in radians."""
+def random_partners(steps, batch, rng, side):
+    """float32 (steps, batch, 2): for each face another place in its batch, and the share, 0 to 1,
+    that is left of the face itself once the face there is mixed in: mixup with alpha 1, whose
+    shares are uniform (Zhang et al., ICLR 2018, arXiv 1710.09412)."""
+    partners = rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1)
+    return np.stack([partners, rng.random((steps, batch))], axis=2).astype(np.float32)
+
+
+AUGMENTATIONS = {"geometric": random_maps, "mixup": random_partners}
+
+
+def affine_maps(flips, shifts, turns, zooms, side):
+    """(n, 2, 3): `random_maps` of given flips (-1 or 1), shifts (n, 2) in pixels of 48, turns in
+    radians."""
     rotations = np.array([[np.cos(turns), np.sin(turns)], [-np.sin(turns), np.cos(turns)]])
     back = np.moveaxis(rotations / zooms, -1, 0)  # from a place in the new face to the old one
     back[:, 1] *= flips[:, np.newaxis]
     # Pixel i of 32 has its middle where pixel 1.5 i + 0.25 of 48 has it: that is `Resizing`.
-    scale, middle = SIDE / LENET_SIDE, (SIDE - 1) / 2
+    scale, middle = SIDE / side, (SIDE - 1) / 2
     corner = (scale - 1) / 2 - middle - shifts
     offsets = middle + np.einsum("nij,nj->ni", back, corner)
     return np.concatenate([scale * back, offsets[..., np.newaxis]], axis=2).astype(np.float32)
 
 
-def sampled(images, rows, maps):
-    """float32 (n, 32, 32): images[rows] under the maps of `random_maps`, bilinear; beyond the edge
-    its pixels are repeated."""
+def warped(images, rows, maps, side):
+    """float32 (n, side, side): images[rows] under the maps of `random_maps`, bilinear; beyond the
+    edge its pixels are repeated."""
     tf = utils.tensorflow()
-    i, j = np.indices((LENET_SIDE, LENET_SIDE)).reshape(2, -1)
-    grid = np.stack([i, j, np.ones_like(i)]).astype(np.float32)  # (3, 32 * 32)
-    places = tf.clip_by_value(maps @ grid, 0, SIDE - 1)  # (n, 2, 32 * 32)
+    i, j = np.indices((side, side)).reshape(2, -1)
+    grid = np.stack([i, j, np.ones_like(i)]).astype(np.float32)  # (3, side * side)
+    places = tf.clip_by_value(maps @ grid, 0, SIDE - 1)  # (n, 2, side * side)
     low = tf.minimum(tf.cast(places, tf.int32), SIDE - 2)
     above, left = tf.unstack(places - tf.cast(low, tf.float32), axis=1)
     first = (rows[:, tf.newaxis] * SIDE + low[:, 0]) * SIDE + low[:, 1]  # in the flat images
@@ -323,43 +343,62 @@ def sampled(images, rows, maps):
     upper = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
     first += SIDE
     lower = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
-    return tf.reshape(upper * (1 - above) + lower * above, (-1, LENET_SIDE, LENET_SIDE))
+    return tf.reshape(upper * (1 - above) + lower * above, (-1, side, side))
 
 
 # ------------------------------------------------------------------------------------- the steps
 class State(NamedTuple):
     """All that changes in a training."""
 
-    weights: list
+    weights: list  # those that the optimiser changes
     means: list  # Adam's, of the gradients
     squares: list  # and of their squares
+    others: list  # what the network changes itself: moving averages, seeds of dropout
     steps: int
 
 
-def fresh_state(classes, seed):
-    weights = utils.initial_weights(plain_model(classes), seed)
+def fresh_state(network, classes, seed):
+    """The `State` before the first step, of a network built anew."""
+    model = NETWORKS[network].build(classes)
+    drawn = utils.initial_weights(model, seed)
+    values = {id(variable): value for variable, value in zip(model.weights, drawn)}
+    rng = np.random.default_rng([*seed, 5])
+    others = [values[id(variable)] if id(variable) in values
+              else rng.integers(2**32, size=variable.shape, dtype=np.uint32)  # a seed of dropout
+              for variable in model.non_trainable_variables]
+    weights = [values[id(variable)] for variable in model.trainable_variables]
     return State(weights, [np.zeros_like(weight) for weight in weights],
-                 [np.zeros_like(weight) for weight in weights], 0)
+                 [np.zeros_like(weight) for weight in weights], others, 0)
 
 
-def take_steps(state, faces, batches, rng=None):
+def weights_in_order(state, network, classes):
+    """A state's weights in the order of Keras' `get_weights`."""
+    model = keras_model(network, classes)
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    values = {id(variable): value for variable, value in zip(variables,
+                                                             state.weights + state.others)}
+    return [np.asarray(values[id(variable)]) for variable in model.weights]
+
+
+def take_steps(state, faces, batches, rng):
     """Take an optimiser step for each batch: the new `State`, mean loss and accuracy.
 
-    batches: int32 (steps, batch), rows of faces, -1 for none. rng: of the random maps.
+    batches: int32 (steps, batch), rows of the `TrainingSet`, -1 for none. rng: of its augmentation.
     """
     tf = utils.tensorflow()
     steps, batch = batches.shape
-    program, loss, hits = compiled_steps(), 0.0, 0.0
+    network, classes, augmentation = faces.network, faces.classes, faces.augmentation
+    program, loss, hits = compiled_steps(network, classes, augmentation), 0.0, 0.0
     for first in range(0, steps, STEPS_PER_CALL):
         rows = batches[first:first + STEPS_PER_CALL]
         count = len(rows)
         rows = np.pad(rows, ((0, STEPS_PER_CALL - count), (0, 0)))  # `count` of them are used
-        maps = None
-        if faces.geometric:
-            maps = random_maps(STEPS_PER_CALL * batch, rng).reshape(STEPS_PER_CALL, batch, 2, 3)
+        draws = None
+        if augmentation:
+            draws = AUGMENTATIONS[augmentation](STEPS_PER_CALL, batch, rng, NETWORKS[network].side)
         *changed, loss_sum, hits_sum = program(
-            state.weights, state.means, state.squares, tf.constant(state.steps), faces.images,
-            faces.labels, rows, maps, tf.constant(count))
+            state.weights, state.means, state.squares, state.others, tf.constant(state.steps),
+            faces.images, faces.labels, rows, draws, tf.constant(count))
         state = State(*changed, state.steps + count)
         loss, hits = loss + float(loss_sum), hits + float(hits_sum)
     seen = np.count_nonzero(batches >= 0)
@@ -367,31 +406,54 @@ def take_steps(state, faces, batches, rng=None):
 
 
 @functools.cache
-def compiled_steps():
-    """The program of `take_steps`: XLA compiles it once for each shape of its arguments."""
+def compiled_steps(network, classes, augmentation):
+    """The program of `take_steps`: it is compiled once for each shape of its arguments, by XLA
+    where the network has a form for it."""
     tf = utils.tensorflow()
+    row = NETWORKS[network]
 
-    @tf.function(jit_compile=utils.xla_works())
-    def program(weights, means, squares, steps, images, labels, batches, maps, count):
-        def step(number, weights, means, squares, loss, hits):
+    def logits_of(weights, others, images):
+        """Logits (n, classes), and what the network changed itself."""
+        if row.logits:
+            return row.logits(weights, images), others
+        probabilities, others = keras_model(network, classes).stateless_call(
+            weights, others, images[..., tf.newaxis], training=True)
+        return tf.math.log(tf.maximum(probabilities, 1e-7)), others
+
+    def inputs_of(images, rows, draws):
+        if augmentation == "geometric":
+            return warped(images, rows, draws, row.side)
+        return tf.gather(images, rows)
+
+    @tf.function(jit_compile=bool(row.logits) and utils.xla_works())
+    def program(weights, means, squares, others, steps, images, labels, batches, draws, count):
+        def step(number, weights, means, squares, others, loss, hits):
             mask = tf.cast(batches[number] >= 0, tf.float32)  # 0 for a row of -1: no face
             rows = tf.maximum(batches[number], 0)
-            if maps is None:
-                inputs = tf.gather(images, rows)
-            else:
-                inputs = sampled(images, rows, maps[number])
-            targets = tf.gather(labels, rows)
+            draw = None if draws is None else draws[number]
+            inputs, targets = inputs_of(images, rows, draw), tf.gather(labels, rows)
+            if augmentation == "mixup":
+                places = tf.cast(draw[:, 0], tf.int32)
+                places = tf.where(tf.gather(mask, places) > 0, places, tf.range(tf.size(rows)))
+                share, partners = draw[:, 1], tf.gather(targets, places)
+                mixed = tf.gather(inputs, places)
+                inputs = mixed + share[:, tf.newaxis, tf.newaxis] * (inputs - mixed)
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                logits = lenet5(weights, inputs)
-                losses = mask * tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+                logits, others = logits_of(weights, others, inputs)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+                if augmentation == "mixup":
+                    losses = share * losses + (1 - share) * \
+                        tf.nn.sparse_softmax_cross_entropy_with_logits(partners, logits)
+                losses = mask * losses
                 batch_loss = tf.reduce_sum(losses) / tf.reduce_sum(mask)
             gradients = tape.gradient(batch_loss, weights)
             updated = adam(weights, means, squares, gradients, steps + number + 1)
             right = mask * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
-            return number + 1, *updated, loss + tf.reduce_sum(losses), hits + tf.reduce_sum(right)
+            return number + 1, *updated, others, loss + tf.reduce_sum(losses), \
+                hits + tf.reduce_sum(right)
 
-        start = (0, weights, means, squares, 0.0, 0.0)
+        start = (0, weights, means, squares, others, 0.0, 0.0)
         return tf.while_loop(lambda number, *_: number < count, step, start)[1:]
 
     return program
@@ -409,16 +471,16 @@ def adam(weights, means, squares, gradients, step):
 
 
 @functools.cache
-def plain_model(classes):
-    """The one `build_lenet5` of this process with so many classes."""
-    model = build_lenet5(classes)
+def keras_model(network, classes):
+    """The one Keras model of this process of a network with so many classes."""
+    model = NETWORKS[network].build(classes)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     return model
 
 
-def measure(weights, images, labels):
+def measure(weights, network, images, labels):
     """(mean cross-entropy in nats, accuracy) on faces."""
-    model = plain_model(len(weights[-1]))
+    model = keras_model(network, weights[-1].shape[-1])
     model.set_weights(weights)
     model.reset_metrics()
     for first in range(0, len(images), 512):  # Keras keeps the mean over all parts
@@ -431,8 +493,8 @@ class Arm(NamedTuple):
     """What a classifier is trained on, as its name says."""
 
     method: str  # of the synthetic faces; "" for none
-    geometric: bool  # whether each face is moved anew whenever it is drawn for a batch
-    as_long_as: str  # the arm whose number of steps it takes, or ""
+    augmentation: str  # a row of AUGMENTATIONS, drawn anew for each batch; "" for none
+    as_long_as: str  # the arm whose optimiser steps it takes in the paper's training; "" for none
 
 
 def read_arm(name):
@@ -440,24 +502,41 @@ def read_arm(name):
 
     Raises ValueError for any other name.
     """
-    method, longer = name.removesuffix("+geometric"), name.removeprefix("longer-")
-    if method in METHODS:
-        return Arm(method, method != name, "")
-    if name.startswith("longer-") and longer in METHODS:
-        return Arm("", False, longer)
-    if name in ("none", "geometric"):
-        return Arm("", name == "geometric", "")
-    raise ValueError(f"no arm '{name}'; choose from none, {', '.join(METHODS)}, longer-translate "
-                     f"and so on, geometric, translate+geometric and so on")
+    method, _, augmentation = name.partition("+")
+    if not augmentation and method in AUGMENTATIONS:
+        return Arm("", method, "")
+    if name == "none":
+        return Arm("", "", "")
+    if name.startswith("longer-") and name.removeprefix("longer-") in METHODS:
+        return Arm("", "", name.removeprefix("longer-"))
+    if method not in METHODS or augmentation not in ("", *AUGMENTATIONS):
+        raise ValueError(f"no arm '{name}'; choose from none, {', '.join(METHODS)}, "
+                         f"longer-translate and so on, geometric, mixup, translate+geometric and "
+                         f"so on, or all")
+    leader = METHODS[method].control_of
+    return Arm(method, augmentation, name.replace(method, leader, 1) if leader else "")
 
 
 def default_arms(experiment):
-    """The arms for the synthetic faces that are there."""
-    methods = list(synthetic_of(experiment, 0))
-    if experiment.protocol == "published":
-        return [*(f"longer-{method}" for method in methods if not METHODS[method].control_of),
-                *methods]
-    return ["geometric", *methods, *(f"{method}+geometric" for method in methods)]
+    """The protocol's arms for the synthetic faces that are there."""
+    arms = []
+    for template in experiment.protocol.arms:
+        for method in synthetic_of(experiment, 0):
+            kind = "control" if METHODS[method].control_of else "method"
+            if "{" not in template or f"{{{kind}}}" in template:
+                arms.append(template.format(method=method, control=method))
+    return list(dict.fromkeys(arms))
+
+
+def all_arms(experiment):
+    """Every arm that the synthetic faces allow, in the order of a report: none first, then each
+    method behind what it is measured against."""
+    arms = ["none", *AUGMENTATIONS]
+    for method in synthetic_of(experiment, 0):
+        if experiment.protocol.early_stopping and not METHODS[method].control_of:
+            arms.append(f"longer-{method}")
+        arms += [method, *(f"{method}+{augmentation}" for augmentation in AUGMENTATIONS)]
+    return arms
 
 
 def classifier_file(experiment, run, arm, repeat):
@@ -477,73 +556,70 @@ def set_weights(model, file):
 
 
 def trained_arms(experiment):
-    """The arms of which the first run has a classifier, in the order of a report: none first, then
-    each method behind what it is measured against."""
-    names = ["none", "geometric"]
-    for method in METHODS:
-        names += [f"longer-{method}", method, f"{method}+geometric"]
-    return [name for name in names if classifier_file(experiment, 0, name, 0).exists()]
+    """The arms of which the first run has a classifier, in the order of `all_arms`."""
+    return [name for name in all_arms(experiment)
+            if classifier_file(experiment, 0, name, 0).exists()]
 
 
 # ------------------------------------------------------------------------------------- the stage
 def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
+    early_stopping, settings = experiment.protocol.early_stopping, experiment.settings
+    if settings["network"] not in NETWORKS:
+        raise Problem(f"{experiment.folder}: network {settings['network']} is no row of NETWORKS "
+                      f"in train_classifier.py; add it there, or begin another experiment with "
+                      f"--network {' or '.join(NETWORKS)}")
     if not options.arms and not synthetic_of(experiment, 0):
-        raise Problem(f"{experiment.folder}: no synthetic faces yet; run augment.py "
-                      f"{experiment.path} first, or give --arms none")
-    names = ["none", *(options.arms or default_arms(experiment)), *options.redo]
+        raise Problem(f"{experiment.folder}: no synthetic faces yet; run "
+                      f"{utils.command('augment.py', experiment.path)} first, or give --arms none")
+    asked, redone = (all_arms(experiment) if "all" in names else names
+                     for names in (options.arms, options.redo))
+    names = ["none", *(asked or default_arms(experiment)), *redone]
     arms = {name: read_arm(name) for name in names}
-    for arm in list(arms.values()):
-        if arm.as_long_as:
+    if early_stopping:
+        train, names = train_published, ("classifier_epochs", "patience")
+        for arm in [arm for arm in arms.values() if arm.as_long_as]:
             arms.setdefault(arm.as_long_as, read_arm(arm.as_long_as))
-    if experiment.protocol != "published" and any(arm.as_long_as for arm in arms.values()):
-        raise Problem(f"--arms longer-...: all arms take the same number of steps in the protocol "
-                      f"{experiment.protocol}; leave it out")
-    balanced = {name for name, arm in arms.items()
-                if arm.method and is_balanced(experiment, arm.method)}
-    jobs, longer_jobs, redo = [], [], []
+    else:
+        train, names = train_steps, ("steps", "keep", "balance")
+        if any(name.startswith("longer-") for name in arms):
+            raise Problem(f"--arms longer-...: all arms take the same number of steps in the "
+                          f"protocol {settings['protocol']}; leave it out")
+    common = {name: settings[name] for name in ("network", "batch", *names)}
+
+    jobs, following_jobs, redo = [], [], []
     for run, (name, arm) in itertools.product(experiment.runs, arms.items()):
-        inputs = [experiment.file(run, "train")]
+        inputs, cost = {"train": experiment.file(run, "train")}, 1
         if arm.method:
-            inputs.append(experiment.file(run, "synthetic", arm.method))
-            utils.require(inputs[1:], f"augment.py {experiment.path} --methods {arm.method}")
-            check_parents(*inputs)
-        for repeat in range(experiment.settings["repeats"]):
-            file = classifier_file(experiment, run, name, repeat)
-            settings = {"emotions": experiment.emotions, "batch": experiment.settings["batch"],
-                        "seed": [experiment.settings["seed"], run, repeat]}
-            if arm.as_long_as:
-                other = classifier_file(experiment, run, arm.as_long_as, repeat)
-                job = Job(file, train_longer, [*inputs, other], settings)
-            elif experiment.protocol == "published":
-                settings |= {"epochs": experiment.settings["classifier_epochs"],
-                             "patience": experiment.settings["patience"],
-                             "geometric": arm.geometric}
-                faces = sum(map(number_of_faces, inputs))  # an epoch takes as much time
-                job = Job(file, train_published, inputs, settings, faces)
-            else:
-                settings |= {"steps": experiment.settings["steps"],
-                             "keep": experiment.settings["keep"], "geometric": arm.geometric}
-                if name in balanced:
-                    settings["balanced"] = True
-                job = Job(file, train_steps, inputs, settings)
-            (longer_jobs if arm.as_long_as else jobs).append(job)
-            if name in options.redo:
+            inputs["synthetic"] = experiment.file(run, "synthetic", arm.method)
+            utils.require([inputs["synthetic"]], utils.command(
+                "augment.py", experiment.path, "--methods", arm.method))
+            check_parents(**inputs)
+        if early_stopping:  # an epoch takes as much time as there are faces
+            cost = sum(map(number_of_faces, inputs.values()))
+        for repeat in range(settings["repeats"]):
+            if early_stopping and arm.as_long_as:
+                inputs = {**inputs,
+                          "as_long_as": classifier_file(experiment, run, arm.as_long_as, repeat)}
+            job = Job(classifier_file(experiment, run, name, repeat), train, inputs, {
+                "emotions": experiment.emotions, "augmentation": arm.augmentation,
+                "seed": [settings["seed"], run, repeat], **common}, cost)
+            (following_jobs if "as_long_as" in inputs else jobs).append(job)
+            if name in redone:
                 redo.append(job)
-    for wanted, label in ((jobs, "training classifiers"),
-                          (longer_jobs, "training as long without synthetic faces")):
-        utils.run_jobs(wanted, label, options, redo)
+    utils.run_jobs(jobs, "training classifiers", options, redo)
+    utils.run_jobs(following_jobs, "training controls for as many steps", options, redo)
     draw(experiment, options)
     if options.keras:
         export(experiment, arms)
-    print(f"next: python evaluate.py {experiment.path}")
+    print(f"next: {utils.command('evaluate.py', experiment.path)}")
 
 
 def export(experiment, arms):
     """Write run-00/classifier-<arm>-0.keras of each arm: faces (n, 48, 48, 1) in [0, 1] to
     probabilities of the experiment's emotions, in their order."""
-    model = build_lenet5(len(experiment.emotions))
+    model = NETWORKS[experiment.settings["network"]].build(len(experiment.emotions))
     for name in arms:
         file = classifier_file(experiment, 0, name, 0)
         set_weights(model, file)
@@ -574,16 +650,16 @@ def draw(experiment, options):
     """learning-curves.png: loss and accuracy against optimiser steps. Where classifiers stop by
     themselves the curve of the first and the ends of all; else their mean and a band from the 10th
     to the 90th percentile."""
-    published = experiment.protocol == "published"
-    figure, both = utils.new_figure(9, 3.4, ncols=2)
+    early_stopping = experiment.protocol.early_stopping
+    figure, panels = utils.new_figure(9, 3.4, ncols=2)
     for k, arm in enumerate(trained_arms(experiment)):
         style = {"color": utils.COLOURS[k % 10], "lw": 1.2, "ls": "-" if k < 10 else "--"}
         marked = {"marker": utils.MARKERS[k % 10], "ms": 4, "label": arm, **style,
                   "mfc": None if k < 10 else "white"}
         histories = [utils.load_arrays(file)["history"]
                      for file in classifier_files(experiment, arm) if file.exists()]
-        for axes, column, scale in zip(both, (3, 4) if published else (1, 2), (1, 100)):
-            if published:
+        for axes, column, scale in zip(panels, (3, 4) if early_stopping else (1, 2), (1, 100)):
+            if early_stopping:
                 axes.plot(histories[0][:, 0], scale * histories[0][:, column], alpha=0.8, **style)
                 ends = np.stack([history[-1] for history in histories])
                 axes.plot(ends[:, 0], scale * ends[:, column], **{**marked, "ls": ""})
@@ -593,11 +669,11 @@ def draw(experiment, options):
                 axes.fill_between(steps, *np.percentile(values, [10, 90], axis=0), alpha=0.15,
                                   color=style["color"], lw=0)
                 axes.plot(steps, values.mean(0), markevery=max(1, len(steps) // 8), **marked)
-    kind = "validation" if published else "training"
-    both[0].set(ylabel=f"{kind} loss, nats", xlabel="optimiser steps", ylim=(0, None))
-    both[1].set(ylabel=f"{kind} accuracy, %", xlabel="optimiser steps", ylim=(0, 102))
-    both[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), title_fontsize=7,
-                   title="a classifier's curve,\nthe ends of all" if published else None)
+    kind = "validation" if early_stopping else "training"
+    panels[0].set(ylabel=f"{kind} loss, nats", xlabel="optimiser steps", ylim=(0, None))
+    panels[1].set(ylabel=f"{kind} accuracy, %", xlabel="optimiser steps", ylim=(0, 102))
+    panels[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), title_fontsize=7,
+                   title="a classifier's curve,\nthe ends of all" if early_stopping else None)
     experiment.save_figure(figure, "learning-curves.png", options)
 
 
@@ -607,7 +683,8 @@ def arm_list(text):
     names = text.split(",")
     try:
         for name in names:
-            read_arm(name)
+            if name != "all":
+                read_arm(name)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return names
@@ -617,10 +694,10 @@ def arguments():
     parser = utils.parser(__doc__)
     parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=utils.EXPERIMENT_HELP)
     parser.add_argument("--arms", type=arm_list, default=[], metavar="X,Y", help="which, separated "
-                        "by commas (default: every method and control that augment.py made; also "
-                        "longer-translate and so on in the protocol published, geometric and each "
-                        "of them with +geometric in the others); the arm none is always trained, "
-                        "since gains are over it")
+                        "by commas, or all that the synthetic faces allow (default: in published "
+                        "and cv every method, its controls and longer-METHOD; elsewhere geometric, "
+                        "every method with and without +geometric, its controls with it); the arm "
+                        "none is always trained, since gains are over it")
     parser.add_argument("--redo", type=arm_list, default=[], metavar="X,Y", help="train the "
                         "classifiers of these arms anew in all runs")
     parser.add_argument("--keras", action="store_true", help="leave the first classifier of each "
@@ -629,6 +706,4 @@ def arguments():
 
 
 if __name__ == "__main__":
-    import train_classifier  # under its own name, so that worker processes find the same functions
-
-    utils.run_script(train_classifier.main)
+    utils.run_script(__file__)

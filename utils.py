@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import io
 import itertools
@@ -32,36 +33,11 @@ from concurrent import futures
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent
 EXPERIMENT_HELP = "an experiment's folder (default: the one that train_cae.py makes without " \
     "options, of JAFFE if it is in data/, else of the stand-in)"
-
-
-def interrupted(signum, frame):
-    """End after Ctrl-C or SIGTERM: files are whole or not there, and workers end with us."""
-    os.write(2, f"{Path(sys.argv[0]).name}: interrupted; the same command resumes\n".encode())
-    if os.isatty(1):
-        os.write(1, b"\x1b[?25h")  # the progress bar hides the cursor
-    os._exit(130)
-
-
-for handle in (1, 2):  # where it is closed, the next file to be opened would take its place
-    try:
-        os.fstat(handle)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), handle)
-sys.stdout = sys.stdout or os.fdopen(1, "w")
-sys.stderr = sys.stderr or os.fdopen(2, "w")
-# Workers import this too: they are ended by their parent, without a word.
-main_process = multiprocessing.current_process().name == "MainProcess"
-if Path(sys.argv[0]).resolve().parent == ROOT and main_process:
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, interrupted)
-
-# Nothing of the user's own settings files: they may change the network, or be broken.
-os.environ |= {"KERAS_HOME": os.devnull, "MATPLOTLIBRC": os.devnull, "MPLBACKEND": "Agg"}
-
-import numpy as np  # noqa: E402  (after the handlers: Ctrl-C while it loads is one line too)
 
 
 # ---------------------------------------------------------------------------------------- errors
@@ -87,20 +63,16 @@ def warn(*texts):
         print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def shell_quoted(text):
-    """A word as one would type it in bash."""
-    text = str(text)
-    if printable(text) == text:
-        return shlex.quote(text)
-    escaped = "".join(f"\\x{byte:02x}" if byte < 32 or byte > 126 else chr(byte)
-                      for byte in os.fsencode(text.replace("\\", r"\\").replace("'", r"\'")))
-    return f"$'{escaped}'"
-
-
 def path_quoted(path):
-    """A path as one would type it in bash in the current folder."""
+    """A path as one would type it in a shell in the current folder."""
     relative = os.path.relpath(path)
-    return shell_quoted(path if relative.startswith("..") else relative)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)
+
+
+def command(script, *words):
+    """python augment.py results/standin-published: what to paste in the current folder. The words
+    are quoted already, where that is needed."""
+    return " ".join(["python", path_quoted(ROOT / script), *words])
 
 
 @contextlib.contextmanager
@@ -139,7 +111,8 @@ def write_file(path, data):
             part.unlink(missing_ok=True)
     except OSError as error:
         raise Problem(f"{path}: cannot be written ({error.strerror}); what was finished is kept: "
-                      f"make room or give access, and run the same command again") from error
+                      f"make room or give access, and run the same command again, or give "
+                      f"train_cae.py --results another folder") from error
 
 
 def write_text(path, text):
@@ -148,20 +121,6 @@ def write_text(path, text):
 
 def as_json(value):
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
-
-
-# The arrays of each kind of file: a dtype's kind and the shape. A letter is any length, the same
-# wherever it stands in one file. Weights of networks, w00 and so on, are added to them.
-FACES = {"names": ("U", "n"), "subjects": ("U", "n"), "emotions": ("U", "n"),
-         "images": ("u", "n", 48, 48), "transforms": ("f", "n", 4)}
-FORMATS = {
-    "train": {**FACES, "mean": ("f", "p")},  # what faces are registered to, of no pixels for none
-    "test": FACES,
-    "cae": {},
-    "synthetic": {"images": ("f", "n", 48, 48, 1), "emotions": ("U", "n"), "names": ("U", "m"),
-                  "parents": ("i", "n", "k"), "weights": ("f", "n", "k")},
-    "classifier": {"history": ("f", "n", "k")},
-}
 
 
 def save_arrays(path, made_from, arrays):
@@ -174,35 +133,29 @@ def save_arrays(path, made_from, arrays):
             raise Problem(f"{path}: not written, since {name} came out as not finite; begin with "
                           f"other settings, or leave this method out")
     packed = io.BytesIO()
-    np.savez(packed, made_from=json.dumps(made_from), **arrays)
+    np.savez(packed, made_from=json.dumps(made_from), contents=digest_of_arrays(arrays), **arrays)
     write_file(path, packed.getbuffer())
 
 
 def load_arrays(path):
-    """All arrays of an .npz of ours as a dict, as FORMATS has them. No pickles.
+    """All arrays of an .npz of ours as a dict. No pickles.
 
-    Raises `Problem` for a file that is missing, damaged, of other arrays or not finite.
+    Raises `Problem` for a file that is missing, damaged, or changed since it was written.
     """
     with reading(path), np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files if name != "made_from"}
-        lengths = {}
-        for name, (kind, *shape) in FORMATS[re.match("[a-z]*", path.name)[0]].items():
-            array = arrays[name]
-            fits = array.dtype.kind == kind and array.ndim == len(shape)
-            for length, wanted in zip(array.shape, shape):
-                fits = fits and length == (lengths.setdefault(wanted, length)
-                                           if isinstance(wanted, str) else wanted)
-            if not fits:
-                raise ValueError(f"{name} is {array.dtype} {array.shape}")
-        if 0 in (length for name, length in lengths.items() if name != "p"):
-            raise ValueError("it holds nothing")
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(f"{name} is not finite")
-        parents = arrays.get("parents", np.empty(0))
-        if parents.size and not 0 <= parents.min() <= parents.max() < len(arrays["names"]):
-            raise ValueError("parents beyond the names")
+        arrays = {name: stored[name] for name in stored.files
+                  if name not in ("made_from", "contents")}
+        if str(stored["contents"]) != digest_of_arrays(arrays):
+            raise ValueError("it was changed after it was written")
     return arrays
+
+
+def digest_of_arrays(arrays):
+    """A digest of names, dtypes, shapes and values."""
+    parts = []
+    for name, array in sorted(arrays.items()):
+        parts += [f"{name} {array.dtype.str} {array.shape}", array]
+    return digest(*parts)
 
 
 def named_weights(weights):
@@ -237,23 +190,29 @@ def digest_of_version(path, *version):
 
 
 # ------------------------------------------------------------------------------------------ jobs
-device = "cpu"  # "gpu" by --device
-
-
 class Job(NamedTuple):
-    """A file to make: `function(*arrays of each input file, **settings)` returns its arrays."""
+    """A file to make: `function(**arrays of the input files, **settings)` returns its arrays."""
 
     path: Path
     function: Callable
-    inputs: list  # paths, in the folder of the file itself
+    inputs: dict  # {argument: path, or a list of paths}, in the folder of the file itself
     settings: dict
-    steps: float = 1  # optimiser steps, or whatever else tells how long it takes
+    cost: float = 1  # what it takes, in any unit, for the estimate of what is left
 
     @property
     def made_from(self):
         """What the file notes about itself: its place, what is in its inputs, its settings."""
         return {"file": place_of(self.path), "settings": self.settings,
-                "inputs": {path.name: file_digest(path) for path in self.inputs}}
+                "inputs": {path.name: file_digest(path) for path in self.input_files()}}
+
+    def input_files(self):
+        for value in self.inputs.values():
+            yield from value if isinstance(value, list) else [value]
+
+    def load_inputs(self):
+        """{argument: the arrays of its file, or a list of those of its files}"""
+        return {name: list(map(load_arrays, value)) if isinstance(value, list)
+                else load_arrays(value) for name, value in self.inputs.items()}
 
 
 def place_of(path):
@@ -300,42 +259,38 @@ def run_jobs(jobs, label, options, redo=()):
         if job in redo or not job.path.exists() or \
                 read_made_from(job.path) != json.loads(json.dumps(made_from)):
             todo.append((job, made_from))
-    calls = (functools.partial(job.function, *map(load_arrays, job.inputs), **job.settings)
+    calls = (functools.partial(job.function, **job.load_inputs(), **job.settings)
              for job, _ in todo)
-    for number, arrays in run_calls(calls, [job.steps for job, _ in todo], label, options):
+    for number, arrays in run_calls(calls, [job.cost for job, _ in todo], label, options):
         job, made_from = todo[number]
         save_arrays(job.path, made_from, arrays)
 
 
-def run_calls(calls, steps, label, options):
+def run_calls(calls, costs, label, options):
     """Yield (number of the call, result) as the calls end, in worker processes.
 
     Parameters
     ----------
     calls : iterable of functions without arguments
         A generator is asked for one when its turn comes, so memory holds few of them.
-    steps : list of float
+    costs : list of float
         What each of them takes, in any unit, for the estimate of what is left.
     label : str
         What is shown beside the progress; "" shows none.
     options : argparse.Namespace
-        jobs, how many processes; dask, a scheduler's address to use instead; device.
+        jobs, how many processes; dask, a scheduler's address to use instead.
     """
-    global device
-    device = options.device
-    if options.dask and device == "gpu":
-        raise Problem("--dask, --device gpu: the cluster's workers use processors; leave one out")
-    if not steps:
+    if not costs:
         return
     with contextlib.ExitStack() as stack:
         if options.dask:
             client = stack.enter_context(dask_client(options.dask))
-            results = spread(calls, client.get_executor(), len(client.nthreads()))
-        elif options.jobs == 1 or device == "gpu":
-            results = enumerate(map(perform, calls))
+            results = run_in_pool(calls, client.get_executor(), len(client.nthreads()))
+        elif options.jobs == 1:
+            results = enumerate(map(run_single_threaded, calls))
         else:
-            results = spread(calls, local_pool(options.jobs), options.jobs)
-        yield from with_progress(results, label, steps)
+            results = run_in_pool(calls, local_pool(options.jobs), options.jobs)
+        yield from with_progress(results, label, costs)
 
 
 def call_once(function, options, *arguments):
@@ -348,6 +303,7 @@ def call_once(function, options, *arguments):
 def local_pool(jobs):
     # When we are interrupted Python's tracker of resources tidies up; it need not say so.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+    sys.modules["__main__"].__file__ = None  # workers need not load the script a second time
     try:
         context = multiprocessing.get_context("spawn")
         return futures.ProcessPoolExecutor(jobs, context, end_with_parent)
@@ -356,14 +312,14 @@ def local_pool(jobs):
                       f"writable, or give --jobs 1") from error
 
 
-def spread(calls, pool, workers):
+def run_in_pool(calls, pool, workers):
     """`run_calls` on an executor, one call more handed over than there are workers."""
     todo, waiting = enumerate(calls), {}
     try:
         while True:
             for number, call in itertools.islice(todo, workers + 1 - len(waiting)):
                 with ctrl_c_blocked():
-                    waiting[pool.submit(perform, call)] = number
+                    waiting[pool.submit(run_single_threaded, call)] = number
             if not waiting:
                 return
             for future in futures.wait(waiting, return_when=futures.FIRST_COMPLETED).done:
@@ -386,7 +342,7 @@ def ctrl_c_blocked():
 one_at_a_time = threading.Lock()  # threads of a Dask worker would train the same variables
 
 
-def perform(call):
+def run_single_threaded(call):
     with one_at_a_time, one_thread():
         return call()
 
@@ -424,8 +380,7 @@ def dask_client(address):
     with client, tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "scripts.zip"
         with zipfile.ZipFile(archive, "w") as packed:
-            packed.writestr("data/__init__.py", "")  # a worker may have a folder of that name
-            for file in (*ROOT.glob("*.py"), *ROOT.glob("data/*.py")):
+            for file in (*ROOT.glob("*.py"), *ROOT.glob("data/**/*.py")):
                 packed.write(file, file.relative_to(ROOT))
         client.upload_file(str(archive))
         if set(client.nthreads().values()) != {1}:  # the others would only wait
@@ -444,24 +399,24 @@ def dask_client(address):
                           f"memory perhaps; run the same command again") from None
 
 
-def with_progress(results, label, steps):
+def with_progress(results, label, costs):
     """Pass on (number, result) and show how far they are: a bar, or lines if not on a terminal."""
     from rich.progress import Progress, TimeElapsedColumn
 
     began = printed = time.monotonic()
-    done, total, terminal = 0, sum(steps), sys.stdout.isatty()
+    done, total, terminal = 0, sum(costs), sys.stdout.isatty()
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
     with Progress(*columns, disable=not (terminal and label), speed_estimate_period=600) as bar:
         task = bar.add_task(label, total=total)
         for count, (number, result) in enumerate(results, 1):
             yield number, result
-            done += steps[number]
-            bar.advance(task, steps[number])
-            now, last = time.monotonic(), count == len(steps)
+            done += costs[number]
+            bar.advance(task, costs[number])
+            now, last = time.monotonic(), count == len(costs)
             if label and not terminal and (count == 1 or last or now - printed > 15):
                 printed, spent = now, now - began
                 left = "" if last else f", about {duration(spent * (total / done - 1))} left"
-                print(f"{label}: {count} of {len(steps)} after {duration(spent)}{left}")
+                print(f"{label}: {count} of {len(costs)} after {duration(spent)}{left}")
 
 
 def duration(seconds):
@@ -494,7 +449,7 @@ def tensorflow():
     where the default depends on the processor.
     """
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1",
-                   "KERAS_BACKEND": "tensorflow"}
+                   "KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}
     stderr = os.dup(2)  # TensorFlow's C++ speaks there before its log level applies
     try:
         with open(os.devnull, "wb") as nowhere:
@@ -504,13 +459,7 @@ def tensorflow():
         os.dup2(stderr, 2)
         os.close(stderr)
     tf.get_logger().setLevel("ERROR")  # not a word of graphs traced for the last, shorter batch
-    cards = tf.config.list_physical_devices("GPU")
-    if device == "gpu" and not cards:
-        raise Problem("--device gpu: TensorFlow finds no GPU here; leave the option out")
-    for card in cards:
-        tf.config.experimental.set_memory_growth(card, True)
-    if device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
+    tf.config.set_visible_devices([], "GPU")  # batches of four gain nothing from one
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
@@ -529,18 +478,19 @@ def xla_works():
 
 
 def initial_weights(model, seed):
-    """Weights as Keras draws them, Glorot's uniform and zero biases, by a seed of their own.
+    """Initial weights of a Keras model that was just built, by a seed of their own: those of two or
+    more axes are drawn, Glorot's uniform as is Keras' usual; others, such as biases, are as built.
 
     Keras' own draw takes from generators that all threads of a process share.
     """
     from keras.initializers import GlorotUniform
 
     seeds = np.random.default_rng(seed).integers(2**31, size=len(model.weights)).tolist()
-    return [np.asarray(GlorotUniform(seed)(weight.shape)) if len(weight.shape) > 1
-            else np.zeros(weight.shape, np.float32) for seed, weight in zip(seeds, model.weights)]
+    return [np.asarray(GlorotUniform(seed)(weight.shape) if len(weight.shape) > 1 else weight)
+            for seed, weight in zip(seeds, model.weights)]
 
 
-def apply(network, inputs):
+def outputs(network, inputs):
     """The outputs of a Keras network for (n, ...) inputs, a few hundred at a time, as an array."""
     parts = [np.asarray(network(inputs[first:first + 256], training=False))
              for first in range(0, len(inputs), 256)]
@@ -650,18 +600,31 @@ def show_face(axes, image, title="", frame=None):
 
 
 # ---------------------------------------------------------------------------------- command line
-def run_script(main):
-    """main() with errors told in one line on stderr, exit status 2."""
+def run_script(file):
+    """Call `main` of a script with errors told in one line on stderr, exit status 2.
+
+    The script is imported under its own name: worker processes then find the same functions.
+    """
+    script = Path(file)
+    open_closed_streams()
+    if not hasattr(sys.stdout, "reconfigure"):
+        print(f"{script.name}: these are not a terminal's streams; in a notebook or IDLE start it "
+              f"as !python {script.name} or from a shell", file=sys.stderr)
+        sys.exit(2)
     # Names may hold what a terminal cannot show; a log shows lines when they are printed.
     sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     sys.stderr.reconfigure(errors="backslashreplace")
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, interrupted)
+    # Nothing of the user's own settings files: they may change a figure, or be broken.
+    os.environ |= {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "Agg"}
     try:
         try:
             os.getcwd()
         except FileNotFoundError:
             raise Problem("the current folder has been removed; change to one that is there") \
                 from None
-        main()
+        importlib.import_module(script.stem).main()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os._exit(141)
@@ -670,10 +633,29 @@ def run_script(main):
         if isinstance(error, OSError):
             text = f"{error.filename or 'failed'}: {error.strerror or error}; put it right and " \
                 f"run the same command again"
-        print(f"{Path(sys.argv[0]).name}: {printable(text)}", file=sys.stderr, flush=True)
+        print(f"{script.name}: {printable(text)}", file=sys.stderr, flush=True)
         if multiprocessing.active_children():
             os._exit(2)  # they end with us; Python would wait until their work is done
         sys.exit(2)
+
+
+def open_closed_streams():
+    """Where stdout or stderr is closed, the next file to be opened would take its place."""
+    for handle in (1, 2):
+        try:
+            os.fstat(handle)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), handle)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+
+
+def interrupted(signum, frame):
+    """End after Ctrl-C or SIGTERM: files are whole or not there, and workers end with us."""
+    os.write(2, f"{Path(sys.argv[0]).name}: interrupted; the same command resumes\n".encode())
+    if os.isatty(1):
+        os.write(1, b"\x1b[?25h")  # the progress bar hides the cursor
+    os._exit(130)
 
 
 def parser(docstring, workers=True):
@@ -694,9 +676,17 @@ def parser(docstring, workers=True):
                             "numbers do not depend on it")
         result.add_argument("--dask", metavar="ADDRESS", help="a Dask scheduler, such "
                             "as tcp://host:8786, whose workers, of one thread each, do the work")
-        result.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: use a "
-                            "GPU, in a single process; numbers differ slightly (default: cpu)")
     return result
+
+
+def choice(*names):
+    """argparse type: one of these names."""
+    def read(text):
+        if text in names:
+            return text
+        raise argparse.ArgumentTypeError(f"{text} is none of {', '.join(names)}")
+
+    return read
 
 
 def whole(low, high=10**9):

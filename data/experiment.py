@@ -1,8 +1,8 @@
 """An experiment: its settings, in experiment.json, and where its files lie.
 
 experiment.json is written by train_cae.py alone and says everything that decides the outcome.
-Settings never change once it is there, but for the number of runs, which may grow, and where the
-images lie.
+Settings never change once it is there, but for the numbers of runs and repeats, which may grow, and
+where the images lie.
 """
 
 import argparse
@@ -27,65 +27,11 @@ from data.faces import (
     require_emotions,
     with_test_set,
 )
-from data.splits import ONE_SPLIT, PROTOCOLS, make_split
-from utils import Problem, number, whole
-
-import numpy as np
-
-# ----------------------------------------------------------------------------- settings, defaults
-COMMON = {
-    "crop": "",  # a CSV's own boxes; JAFFE's for JAFFE and the stand-in; else the centred square
-    "subject": "",  # JAFFE's names and label files tell; else it is not known
-    "emotion": "",  # JAFFE's names, folders and label files tell
-    "labels": "",
-    "test": "",
-    "people": 0,  # all
-    "seed": 0,
-    "repeats": 3,  # one LeNet-5 alone moves by five points from one initialisation to another
-    "batch": 4,  # the paper's
-    "latent": 32,  # the paper's
-    "cae_epochs": 80,  # the paper's
-    "pair_epochs": 8,  # best of 2, 4 and 8 on inner splits of JAFFE's published training faces
-    "theta": 0.5,  # the paper's
-    "max_synthetic": 10_000,  # the published split of JAFFE allows 1,981, FER2013 59 million
-}
-# Without validation faces nothing is selected. On JAFFE accuracies had levelled off at 8,000 steps.
-FIXED_STEPS = COMMON | {"align": "mean", "steps": 8000, "keep": "average"}
-DEFAULTS = {  # a protocol has the settings of its row; others are refused
-    "published": COMMON | {"runs": 5,  # enough for an interval of ten points
-                           "align": "none",  # the paper's box
-                           "classifier_epochs": 80,  # the paper's
-                           "patience": 5},  # the paper's
-    "holdout": FIXED_STEPS | {"runs": 10},
-    "loso": FIXED_STEPS | {"runs": 1000},  # or as many as there are subjects
-    "kfold": FIXED_STEPS | {"runs": 1000, "folds": 5},  # or as many as there are folds
-    "given": FIXED_STEPS | {"runs": 5},
-}
+from data.protocols import PROTOCOLS, split_faces
+from utils import Problem, choice, number, whole
 
 
-def protocol_defaults(given, dataset, faces, subjects):
-    """The settings of a protocol where none are given, on so many faces of so many subjects.
-
-    given: the settings that are given; its protocol, batch and folds decide others.
-    """
-    protocol = given.get("protocol", "published")
-    settings = {"protocol": protocol} | DEFAULTS[protocol]
-    training = 0.8 * faces
-    settings["crop"] = JAFFE_BOX if dataset in ("JAFFE", "standin") else "square"
-    # A thousand faces take the paper's 80 epochs, more of them as many steps.
-    settings["cae_epochs"] = max(1, min(settings["cae_epochs"], int(80 * 1000 / training)))
-    if "steps" in settings:  # every face about ten times, half of a batch being real
-        steps = 20 * training / given.get("batch", settings["batch"])
-        settings["steps"] = max(settings["steps"], int(np.ceil(steps / 100)) * 100)
-    settings["runs"] = min(settings["runs"], most_runs(settings | given, subjects))
-    return settings
-
-
-def most_runs(settings, subjects):
-    """How many runs there can be."""
-    return max(1, subjects) if settings["protocol"] == "loso" else settings.get("folds", 1000)
-
-
+# ----------------------------------------------------------------------- how settings are read
 def pattern(text):
     try:
         with warnings.catch_warnings():
@@ -95,60 +41,132 @@ def pattern(text):
         raise argparse.ArgumentTypeError(f"{text} is not a regular expression: {error}") from None
 
 
-def box(text):
+def crop_option(text):
     if not re.fullmatch(r"square|none|manifest|\d{1,5},\d{1,5},[1-9]\d{0,4}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text} is not X,Y,SIDE in pixels, square or none")
     return text
 
 
+def name_of_network(text):
+    if not re.fullmatch(r"[\w-]{1,40}", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a name in NETWORKS of train_classifier.py")
+    return text
+
+
+# ------------------------------------------------------------------- defaults that faces decide
+def usual_crop(settings, experiment):
+    """JAFFE's 50,65,161 for JAFFE and the stand-in; a CSV's own x,y,side; else square"""
+    return JAFFE_BOX if experiment.dataset in ("JAFFE", "standin") else "square"
+
+
+def cae_epochs(settings, experiment):
+    """80, and fewer for over 1,000 training faces, of about as many steps"""
+    return max(1, min(80, int(80 * 1000 / (0.8 * experiment.faces))))
+
+
 class Setting(typing.NamedTuple):
     read: Callable  # a text to its value, as argparse has it
+    default: object  # a value, a function (settings, experiment) of it, or None: see PROTOCOLS
+    reason: str  # why this default
     help: str
-    choices: tuple = None
 
 
+# Everything that decides the outcome, an option of train_cae.py each. A protocol has those with a
+# default here and those of its row in PROTOCOLS; others are refused.
 SETTINGS = {
-    "protocol": Setting(str, "; ".join(f"{name}: {text}" for name, text in PROTOCOLS.items())
-                        + " (default: published)", tuple(PROTOCOLS)),
-    "crop": Setting(box, "the square that holds the face: X,Y,SIDE in pixels; square: the largest "
-                    "centred one; none: the whole image (default: a CSV's own x,y,side; JAFFE's "
-                    "50,65,161 for JAFFE and the stand-in; else square)"),
-    "subject": Setting(pattern, "a regular expression that finds the subject in a file's name or "
-                       r"else in its path, such as '(S\d+)_' for CK+"),
-    "emotion": Setting(pattern, "likewise for the emotion, such as '_([a-z]+)_frontal' for RaFD "
-                       "(default: JAFFE's names, a folder or a label file)"),
-    "labels": Setting(str, "emotions renamed or merged: angry=anger,1=surprise"),
-    "test": Setting(str, "given: test on all faces of this other data set; --subject, --emotion "
-                    "and --labels hold for both. It is cut at its own boxes or at JAFFE's, else "
-                    "by --crop none or square"),
-    "people": Setting(whole(0), "train on the faces of only X of the training subjects, drawn at "
-                      "random (default: 0, all)"),
-    "runs": Setting(whole(1, 1000), "how many (default: 5 for published and given, 10 for holdout, "
-                    "one per subject for loso, one per fold for kfold); may be raised later"),
-    "seed": Setting(whole(0), "of everything drawn at random (default: 0)"),
-    "repeats": Setting(whole(1, 10), "classifiers for each run and arm, which differ in "
-                       "initialisation and whose accuracies are averaged (default: 3)"),
-    "folds": Setting(whole(2, 100), "kfold: how many (default: 5)"),
-    "align": Setting(str, "mean: register each face to the mean of the run's training faces "
-                     "(default: none for published, else mean)", ("mean", "none")),
-    "batch": Setting(whole(1, 10_000), "faces in a batch (default: 4, the paper's)"),
-    "latent": Setting(whole(1, 4096), "latent dimensions (default: 32, the paper's)"),
-    "cae_epochs": Setting(whole(1), "default: 80, the paper's; fewer for over 1,000 faces"),
-    "pair_epochs": Setting(whole(1), "epochs for an emotion pair (default: 8, chosen on inner "
-                           "splits of JAFFE's training faces); fewer where all pairs would take "
+    "protocol": Setting(choice(*PROTOCOLS), "published", "the paper's own comparison", "; ".join(
+        f"{name}: {protocol.about}" for name, protocol in PROTOCOLS.items())),
+    "crop": Setting(crop_option, usual_crop, "where the paper's detector finds JAFFE's faces",
+                    "the square that holds the face: X,Y,SIDE in pixels; square: the largest "
+                    "centred one; none: the whole image"),
+    "subject": Setting(pattern, "", "names of known data sets tell", "a regular expression that "
+                       r"finds the subject in a file's name or else in its path, such as '(S\d+)_' "
+                       "for CK+"),
+    "emotion": Setting(pattern, "", "names, folders or label files tell", "likewise for the "
+                       "emotion, such as '_([a-z]+)_frontal' for RaFD"),
+    "labels": Setting(str, "", "as the data has them", "emotions renamed, merged or left out: "
+                      "angry=anger,1=surprise,contempt="),
+    "test": Setting(str, "", "the data's own split", "given: test on all faces of this other data "
+                    "set; --subject, --emotion and --labels hold for both. It is cut at its own "
+                    "boxes or at JAFFE's, else by --crop none or square"),
+    "people": Setting(whole(0), 0, "all", "train on the faces of only X of the training subjects, "
+                      "drawn at random"),
+    "runs": Setting(whole(1, 1000), None, "intervals of about ten points on JAFFE",
+                    "how many; may be raised later"),
+    "seed": Setting(whole(0), 0, "any would do", "of everything drawn at random"),
+    "repeats": Setting(whole(1, 100), None, "on new people initialisation is most of a gain's "
+                       "variance, elsewhere the test faces are", "classifiers for each run and "
+                       "arm, which differ in initialisation and whose accuracies are averaged; may "
+                       "be raised later"),
+    "folds": Setting(whole(2, 100), None, "as many as the paper's 20 % for the test", "how many"),
+    "align": Setting(choice("mean", "none"), None, "none is the paper's box", "mean: register each "
+                     "face to the mean of the run's training faces"),
+    "batch": Setting(whole(1, 10_000), 4, "the paper's", "faces in a batch"),
+    "latent": Setting(whole(1, 4096), 32, "the paper's", "latent dimensions"),
+    "cae_epochs": Setting(whole(1), cae_epochs, "the paper's", "epochs of the CAE over all faces"),
+    "pair_epochs": Setting(whole(1), 8, "best of 2, 4 and 8 on inner splits of JAFFE's training "
+                           "faces", "epochs for an emotion pair; fewer where all pairs would take "
                            "over four times the steps of the one CAE"),
-    "theta": Setting(number(-10, 10), "weight of the first face of interpolate's pairs (default: "
-                     "0.5, the paper's)"),
-    "max_synthetic": Setting(whole(1), "the most faces that a method makes; of more possible ones, "
-                             "X are drawn (default: 10000; JAFFE's published split allows 1,981)"),
-    "classifier_epochs": Setting(whole(1), "published: at most X epochs (default: the paper's 80)"),
-    "patience": Setting(whole(0), "published: a classifier stops once the validation loss has not "
-                        "fallen for so many epochs, 0 for never (default: 5, the paper's)"),
-    "steps": Setting(whole(1), "other protocols: optimiser steps of each classifier (default: 8000,"
-                     " and at least 20 epochs of the real faces)"),
-    "keep": Setting(str, "other protocols: the mean of the classifier's weights over the second "
-                    "half of the steps, or the last ones (default: average)", ("average", "last")),
+    "theta": Setting(number(-10, 10), 0.5, "the paper's", "weight of the first face of "
+                     "interpolate's pairs"),
+    "max_synthetic": Setting(whole(1), 10_000, "JAFFE's published split allows 1,981, FER2013 59 "
+                             "million", "the most faces that a method makes; of more possible ones "
+                             "so many are drawn"),
+    "balance": Setting(choice("no", "yes"), "no", "the paper keeps all", "yes: keep only as many "
+                       "synthetic faces of each emotion as bring it to the number of the most "
+                       "frequent one, and draw them as often as real ones"),
+    "network": Setting(name_of_network, "lenet5", "the paper's", "the classifier: a row of "
+                       "NETWORKS in train_classifier.py"),
+    "classifier_epochs": Setting(whole(1), None, "the paper's", "at most so many"),
+    "patience": Setting(whole(0), None, "the paper's", "a classifier stops once the validation "
+                        "loss has not fallen for so many epochs, 0 for never"),
+    "steps": Setting(whole(1), None, "accuracies on JAFFE had levelled off", "optimiser steps of "
+                     "each classifier"),
+    "keep": Setting(choice("average", "last"), None, "nothing is selected", "the mean of the "
+                    "classifier's weights over the second half of the steps, or the last ones"),
 }
+MAY_GROW = ("runs", "repeats")
+
+
+def settings_of(protocol):
+    """{name: its default, or a function (settings, experiment) of it} of a protocol."""
+    defaults = {}
+    for name, setting in SETTINGS.items():
+        if name in PROTOCOLS[protocol].settings:
+            defaults[name] = PROTOCOLS[protocol].settings[name]
+        elif setting.default is not None:
+            defaults[name] = setting.default
+    return defaults | {"protocol": protocol}
+
+
+def default_settings(given, experiment):
+    """The settings of a protocol where none is given. given: those that are given, which may decide
+    others."""
+    settings = settings_of(given.get("protocol", "published"))
+    for name, value in settings.items():
+        if callable(value):
+            settings[name] = value({**settings, **given}, experiment)
+    return settings
+
+
+def setting_help(name):
+    """What --help says of a setting: what it is, its default and the reason for it."""
+    setting = SETTINGS[name]
+
+    def in_words(default):
+        return " ".join(default.__doc__.split()) if callable(default) else str(default)
+
+    default = setting.default
+    if default is None:
+        values = {protocol: in_words(row.settings[name]) for protocol, row in PROTOCOLS.items()
+                  if name in row.settings}
+        by_value = {value: [protocol for protocol in values if values[protocol] == value]
+                    for value in values.values()}
+        words = "; ".join(f"{', '.join(protocols)}: {value}"
+                          for value, protocols in by_value.items())
+    else:
+        words = in_words(default) or "none"
+    return f"{setting.help} (default: {words}; {setting.reason})".replace("%", "%%")
 
 
 # ----------------------------------------------------------------------------------- experiments
@@ -170,22 +188,18 @@ class Experiment:
 
     @property
     def protocol(self):
-        return self.settings["protocol"]
+        """The row of PROTOCOLS."""
+        return PROTOCOLS[self.settings["protocol"]]
 
     @property
     def runs(self):
         return range(self.settings["runs"])
 
     @property
-    def one_split(self):
-        """Whether all runs have the same training and test faces."""
-        return self.protocol in ONE_SPLIT
-
-    @property
     def identity(self):
         """A digest of all that decides arrays and predictions, however many runs there are."""
         settings = {name: value for name, value in self.settings.items()
-                    if name not in ("runs", "test")}  # the fingerprint tells the test faces
+                    if name not in (*MAY_GROW, "test")}  # the fingerprint tells the test faces
         return utils.digest(json.dumps([self.fingerprint, self.emotions, settings]))
 
     @property
@@ -217,7 +231,7 @@ class Experiment:
 
     def __str__(self):
         return f"{self.title}: {self.faces} faces, {self.subjects or 'unknown'} subjects, " \
-            f"{len(self.emotions)} emotions; {self.protocol}, runs: {len(self.runs)}"
+            f"{len(self.emotions)} emotions; {self.settings['protocol']}, runs: {len(self.runs)}"
 
     def file(self, run, *words):
         """run-NN/train.npz, run-NN/cae-AN-HA.npz and so on."""
@@ -231,8 +245,9 @@ class Experiment:
         utils.write_text(self.folder / "experiment.json", utils.as_json(values))
 
     def save_figure(self, figure, name, options):
-        utils.save_figure(figure, self.folder / "report" / name, f"{self.dataset}; {self.protocol}",
-                          self.stand_in, options.pdf)
+        utils.save_figure(figure, self.folder / "report" / name,
+                          f"{self.dataset}; {self.settings['protocol']}", self.stand_in,
+                          options.pdf)
 
 
 def shortened(name, most):
@@ -245,7 +260,8 @@ def shortened(name, most):
 def read_experiment(folder):
     """The `Experiment` in a folder, its settings checked as those of the command line are.
 
-    Raises `Problem` if there is none, or none that is sound.
+    Raises `Problem` if there is none, or none that is sound, or if its faces were split by other
+    settings than it has now.
     """
     file = Path(folder) / "experiment.json"
     if not file.is_file():
@@ -257,37 +273,36 @@ def read_experiment(folder):
         if types != typing.get_type_hints(Experiment):
             raise ValueError("not the settings of this version")
         settings = values["settings"]
-        if settings.keys() != {"protocol", *DEFAULTS[settings["protocol"]]}:
+        if settings.keys() != settings_of(settings["protocol"]).keys():
             raise ValueError("not the settings of its protocol")
         for name, value in settings.items():
-            read, _, choices = SETTINGS[name]
-            if read(str(value)) != value or choices and value not in choices:
+            if SETTINGS[name].read(str(value)) != value:
                 raise ValueError(f"{name} cannot be {value}")
         if not (values["emotions"] and all(isinstance(emotion, str) and emotion
                                            for emotion in values["emotions"])):
             raise ValueError("emotions are not texts")
-        return Experiment(Path(folder), **values)
-
-
-def open_experiment(folder):
-    """The experiment in a folder, or the default one, with the training faces of all its runs.
-
-    Raises `Problem` if train_cae.py has not dealt the faces of every run with these settings.
-    """
-    experiment = read_experiment(default_folder() if folder is None else folder)
-    utils.warn(*experiment.changes)
-    require_splits(experiment, "train")
+        experiment = Experiment(Path(folder), **values)
+    for run in experiment.runs:
+        for split_file in (experiment.file(run, "train"), experiment.file(run, "test")):
+            if split_file.exists() and utils.read_made_from(split_file)["settings"].get(
+                    "experiment") != experiment.identity:
+                raise Problem(f"{split_file}: made with other settings than {file} has now; "
+                              f"restore them, or begin another experiment with train_cae.py "
+                              f"--results")
     return experiment
 
 
-def require_splits(experiment, kind):
-    """Raise `Problem` unless train.npz or test.npz of all runs is there and of this experiment."""
-    files = [experiment.file(run, kind) for run in experiment.runs]
-    utils.require(files, f"train_cae.py {experiment.path}")
-    for run, file in zip(experiment.runs, files):
-        if utils.read_made_from(file)["settings"] != split_settings(experiment, run):
-            raise Problem(f"{file}: made with other settings than experiment.json has now; restore "
-                          f"them, or begin another experiment with train_cae.py --results")
+def open_experiment(folder, kinds=("train",)):
+    """The experiment in a folder, or the default one, with the faces of all its runs; those of the
+    test where "test" is among the kinds.
+
+    Raises `Problem` if train_cae.py has not split the faces of every run.
+    """
+    experiment = read_experiment(default_folder() if folder is None else folder)
+    utils.warn(*experiment.changes)
+    utils.require([experiment.file(run, kind) for run in experiment.runs for kind in kinds],
+                  utils.command("train_cae.py", experiment.path))
+    return experiment
 
 
 def split_settings(experiment, run):
@@ -345,17 +360,11 @@ def create_or_resume(folder, data, results, given):
             print("there is no JAFFE in data/ (jaffe.zip or jaffe/): this is the drawn stand-in")
         if not path.exists():
             standin.draw_all(path)
-    settings = COMMON | given
     if experiment:
         settings = experiment.settings | {"test": given.get("test", experiment.settings["test"])}
-    patterns = settings["subject"], settings["emotion"], settings["labels"]
-    data_set = load_faces(path, settings["crop"].replace("manifest", ""), *patterns,
-                          alone=not settings["test"])
-    if settings["test"]:
-        plain = "none" if settings["crop"] == "none" else "square"
-        data_set = with_test_set(data_set, load_faces(
-            settings["test"], "", *patterns, alone=False, plain=plain, may_have_other_names=True))
-        require_emotions(data_set.faces)
+    else:
+        settings = dict.fromkeys(("crop", "subject", "emotion", "labels", "test"), "") | given
+    data_set = read_faces(path, settings)
     utils.warn(*data_set.notes)
     if not experiment:
         experiment = new_experiment(data_set, path, results, given)
@@ -364,28 +373,63 @@ def create_or_resume(folder, data, results, given):
     if experiment.fingerprint != fingerprint(data_set):
         raise Problem(f"{experiment.folder}: began with other faces than those of {path}; restore "
                       f"them, or give --results another folder")
+    settings = {**experiment.settings, "test": ""}
+    for name in MAY_GROW:
+        settings[name] = given.get(name, settings[name])
     for name, value in given.items():
         began = experiment.settings.get(name)
-        if value != began and name != "test" and (name != "runs" or value < began):
+        if value != began and name != "test" and (name not in MAY_GROW or value < began):
             raise Problem(f"{experiment.folder}: began with {name.replace('_', ' ')} {began}, now "
                           f"{value} is asked for; leave it out, or begin another experiment")
-    runs = min(given.get("runs", len(experiment.runs)),
-               most_runs(experiment.settings, experiment.subjects))
-    test = str(Path(settings["test"]).resolve()) if settings["test"] else ""
-    resumed = replace(experiment, data=str(path.resolve()),
-                      settings=experiment.settings | {"runs": runs, "test": test})
+    test = given.get("test", experiment.settings["test"])
+    if test:
+        settings["test"] = str(Path(test).resolve())
+    settings["runs"] = number_of_runs(settings, experiment)
+    resumed = replace(experiment, data=str(path.resolve()), settings=settings)
     for run in resumed.runs:  # splits that cannot be made are refused before anything is written
-        make_split(data_set.faces, data_set.splits, resumed.settings, run)
+        split_faces(data_set.faces, data_set.splits, settings, run)
     if resumed != experiment or not (experiment.folder / "experiment.json").exists():
         resumed.save()
     utils.warn(*resumed.changes)
     return resumed, data_set
 
 
+def read_faces(path, settings):
+    """The `DataSet` of a path and, where a setting names another one for the test, of both."""
+    patterns = settings["subject"], settings["emotion"], settings["labels"]
+    crop = settings["crop"].replace("manifest", "")
+    data_set = load_faces(path, crop, *patterns, complete=not settings["test"])
+    if settings["test"]:
+        other = load_faces(settings["test"], "", *patterns, complete=False,
+                           fallback_crop="none" if crop == "none" else "square",
+                           subject_optional=True, option="--test")
+        data_set = with_test_set(data_set, other)
+        require_emotions(data_set.faces)
+    return data_set
+
+
+def number_of_runs(settings, experiment):
+    """As many runs as are asked for, and no more than subjects or folds can be left out.
+
+    Raises `Problem` where faces are split anew after every few runs and these are none of them.
+    """
+    row, runs = PROTOCOLS[settings["protocol"]], settings["runs"]
+    if runs % row.runs_in_deal:
+        raise Problem(f"--runs {runs}: is no multiple of {row.runs_in_deal}, the folds of the "
+                      f"protocol {settings['protocol']}; give one that is")
+    most = row.settings["runs"]
+    return min(runs, most(settings, experiment)) if callable(most) else runs
+
+
 def new_experiment(data_set, path, results, given):
     """An `Experiment` with its protocol's settings where none is given, not yet written."""
-    faces, subjects = len(data_set.splits), set(data_set.faces.subjects.tolist()) - {""}
-    defaults = protocol_defaults(given, data_set.name, faces, len(subjects))
+    subjects = set(data_set.faces.subjects.tolist()) - {""}
+    experiment = Experiment(
+        folder=Path(results), data=str(path), dataset=data_set.name,
+        stand_in=data_set.drawn, faces=len(data_set.splits), subjects=len(subjects),
+        emotions=sorted(set(data_set.faces.emotions.tolist())), fingerprint=fingerprint(data_set),
+        notes=data_set.notes, environment=utils.environment(), settings={})
+    defaults = default_settings(given, experiment)
     protocol = defaults["protocol"]
     for name in given.keys() - defaults.keys():
         raise Problem(f"--{name.replace('_', '-')} has no effect in the protocol {protocol}; "
@@ -394,15 +438,11 @@ def new_experiment(data_set, path, results, given):
         raise Problem("--test: needs --protocol given, in which another data set tests")
     if given.get("crop") == "manifest" and data_set.crop != "manifest":
         raise Problem("--crop manifest: these faces bring no boxes; leave it out")
-    experiment = Experiment(
-        folder=Path(results), data=str(path), dataset=data_set.name,
-        stand_in=data_set.drawn, faces=faces, subjects=len(subjects),
-        emotions=sorted(set(data_set.faces.emotions.tolist())), fingerprint=fingerprint(data_set),
-        notes=data_set.notes, environment=utils.environment(),
-        settings=defaults | given | {"crop": data_set.crop})
+    experiment = replace(experiment, settings=defaults | given | {"crop": data_set.crop})
     words = [data_set.name.lower(), protocol]
     words += [f"{name}-{Path(value).stem if name == 'test' else value}"
-              for name, value in non_default(experiment).items() if name != "runs"]
+              for name, value in non_default(experiment).items()
+              if name.replace("-", "_") not in MAY_GROW]
     name = re.sub(r"[^\w.,+-]+", "-", unicodedata.normalize("NFC", "-".join(words)))
     return replace(experiment, folder=Path(results) / shortened(name, 200))
 
@@ -410,7 +450,6 @@ def new_experiment(data_set, path, results, given):
 def non_default(experiment):
     """{option: value} of the settings that differ from the protocol's, in the order of their names.
     """
-    defaults = protocol_defaults(experiment.settings, experiment.dataset, experiment.faces,
-                                 experiment.subjects)
+    defaults = default_settings(experiment.settings, experiment)
     return {name.replace("_", "-"): value for name, value in sorted(experiment.settings.items())
             if value != defaults[name]}
