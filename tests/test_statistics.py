@@ -2,16 +2,16 @@
 
 import json
 
-import evaluate
-from data import baselines, statistics
-from data.faces import Faces
-
 import measured
 import numpy as np
 import pytest
 import simulate
 from conftest import ROOT
 from scipy import special, stats
+
+import evaluate
+from data import baselines, statistics
+from data.faces import Faces
 
 OF_SUBJECTS = statistics.over_subjects, 40
 OF_INITIALISATIONS = statistics.over_initialisations_and_faces, 40
@@ -53,7 +53,7 @@ def test_t_interval_by_hand():
 def test_two_way_variance_by_hand():
     # Two runs, four faces. Means of runs 2, 4; of faces 1, 2, 4, 5; of all 3.
     # Runs: variance 2 / 2 = 1. Faces: variance (4 + 1 + 1 + 4) / 3 = 10/3, / 4 = 5/6.
-    # Rest: all 0, so nothing is subtracted. Degrees (11/6)^2 / (1^2 / 1 + (5/6)^2 / 3) = 2.72986.
+    # Degrees (11/6)^2 / (1^2 / 1 + (5/6)^2 / 3) = 2.72986.
     values = np.array([[0, 1, 3, 4], [2, 3, 5, 6]], float)
     variance, degrees = statistics.two_way_variance(values, np.arange(4))
     assert variance == pytest.approx(11 / 6)
@@ -62,20 +62,17 @@ def test_two_way_variance_by_hand():
     # 2/1 (9 + 9) / 16 = 9/4.
     variance, _ = statistics.two_way_variance(values, np.array([0, 0, 1, 1]))
     assert variance == pytest.approx(1 + 9 / 4)
-    # Runs that differ face by face but not in the mean: [[1, -1], [-1, 1]] is interaction alone.
-    # Runs 0, faces 0; never less than either of them: 0.
-    assert statistics.two_way_variance(np.array([[1., -1], [-1, 1]]), np.arange(2))[0] == 0
-    # One face more on one run: [[2, 0], [0, 0]]. Mean 1/2; runs 1, 0: variance 1/2 / 2 = 1/4;
-    # faces the same 1/4; rest +-1/2: 1/4 4 2/1 / 1 / 2 / 4 = 1/4.  1/4 + 1/4 - 1/4.
-    assert statistics.two_way_variance(np.array([[2., 0], [0, 0]]), np.arange(2))[0] == \
-        pytest.approx(1 / 4)
+    # The repeats show a variance of 2 with 9 degrees: it stands in for that over runs.
+    variance, degrees = statistics.two_way_variance(values, np.arange(4), least=(2, 9))
+    assert variance == pytest.approx(2 + 5 / 6)
+    assert degrees == pytest.approx((17 / 6)**2 / (4 / 9 + 25 / 108))
+    assert statistics.two_way_variance(np.ones((2, 2)), np.arange(2)) == (0, 1)
 
 
 def test_crossed_variance_by_hand():
     # Runs test faces A B, B C, C A; deviations 1 2, 0 -1, -3 1: sums of runs 3, -1, -2; of faces
     # 2, 2, -4. Runs: 3/2 (9 + 1 + 4) / 36 = 7/12; faces: 3/2 (4 + 4 + 16) / 36 = 1; each alone:
     # 6/5 (1 + 4 + 0 + 1 + 9 + 1) / 36 = 8/15.  7/12 + 1 - 8/15 = 21/20.
-    # Degrees (21/20)^2 / ((7/12)^2 / 2 + 1 / 2) = 1.6452, but never below the fewest, 2.
     variance, degrees = statistics.crossed_variance(
         np.array([1., 2, 0, -1, -3, 1]), np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 2, 0]))
     assert variance == pytest.approx(21 / 20) and degrees == 2
@@ -149,7 +146,7 @@ def made_up(mean, error=1.0, units=10):
     estimate = statistics.Estimate(mean, np.zeros(units), error, 9, units, 0.5)
     return {"mean": mean, "standard_error": error, "degrees": 9, "units": units,
             "ci95": [mean - 2.262 * error, mean + 2.262 * error],
-            "p": statistics.p_value(estimate)}
+            "p": statistics.p_value(estimate), "initialisation": 0.5}
 
 
 def asked(count):
@@ -163,7 +160,7 @@ def asked(count):
     ("Yes", made_up(3, error=0.0)),  # the same gain in ten units: a sign test, 2 / 2^10
     ("Not shown", made_up(3, error=0.0, units=5)), ("Not shown", made_up(0, error=0.0))])
 def test_an_answer(answer, gain):
-    row, = statistics.answers(asked(1), {"0": {"none": gain}})
+    row, = statistics.answers(asked(1), [gain])
     assert row["answer"] == answer and row["gain"] == gain["mean"]
     assert row["at_most"] == gain["ci95"][1] and row["p"] == gain["p"]
     # (t(0.975, 9) + t(0.8, 9)) standard errors
@@ -173,11 +170,11 @@ def test_an_answer(answer, gain):
 
 def test_answers_are_corrected_for_the_whole_report():
     assert statistics.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
-    gains = {"0": {"none": made_up(2.5)}, "1": {"none": made_up(-2.5)}, "2": {"none": made_up(0)}}
+    gains = [made_up(2.5), made_up(-2.5), made_up(0)]
     rows = statistics.answers(asked(3), gains)
     assert [row["answer"] for row in rows] == ["Not shown"] * 3  # 0.034, not small enough for three
-    assert rows[0]["p"] == pytest.approx(3 * gains["0"]["none"]["p"])
-    assert [row["answer"] for row in statistics.answers(asked(1), gains)] == ["Yes"]
+    assert rows[0]["p"] == pytest.approx(3 * gains[0]["p"])
+    assert [row["answer"] for row in statistics.answers(asked(1), gains[:1])] == ["Yes"]
 
 
 def test_what_is_asked():
