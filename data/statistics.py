@@ -541,8 +541,7 @@ def pooled(gains):
                               for key in ("mean", "standard_error", "degrees"))
     weights = 1 / errors**2
     mean = np.sum(weights * means) / weights.sum()
-    degrees_of_mean = weights.sum()**2 / np.sum(weights**2 / degrees)
-    half = half_width(1 / weights.sum(), degrees_of_mean)
+    half = half_width(1 / weights.sum(), degrees.min())  # the weights are estimates too
     count = len(means)
     spread = np.sum(weights * (means - mean)**2) - (count - 1)
     tau2 = max(0, spread / (weights.sum() - np.sum(weights**2) / weights.sum()))

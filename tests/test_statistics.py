@@ -234,9 +234,9 @@ def test_pooled_gains_by_hand():
     result = statistics.pooled(several)
     assert result["mean"] == pytest.approx(2) and result["tau"] == pytest.approx(np.sqrt(10))
     assert result["elsewhere"] == pytest.approx(3.2)
-    # Degrees (5/4)^2 / (1/9 + 1/16/9) = 13.235: t 2.1563.
-    assert result["ci95"] == pytest.approx([2 - 2.1563 * np.sqrt(0.8), 2 + 2.1563 * np.sqrt(0.8)],
-                                           abs=1e-3)
+    # The fewest degrees, 9: t 2.262157.
+    half = 2.262157 * np.sqrt(0.8)
+    assert result["ci95"] == pytest.approx([2 - half, 2 + half], abs=1e-5)
     # Q with the new weights is 25 / 25 = 1: sqrt(1 / (1/11 + 1/14)) = 2.48193 times t(0.975, 1).
     assert result["elsewhere_ci95"] == pytest.approx([3.2 - 31.5360, 3.2 + 31.5360], abs=1e-3)
     assert statistics.pooled([made_up(1), made_up(1.1)])["tau"] == 0
