@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 import augment  # noqa: E402
 import evaluate  # noqa: E402
+import report  # noqa: E402
 import train_cae  # noqa: E402
 import train_classifier  # noqa: E402
 import utils  # noqa: E402
@@ -164,8 +165,8 @@ def without_figures(patch):
     """Let no script draw, which would take most of the time."""
     for module, names in ((train_cae, ("draw_faces", "draw_cae")), (augment, ("draw",)),
                           (train_classifier, ("draw",)),
-                          (evaluate, ("draw_gains", "draw_accuracies", "draw_confusion",
-                                      "draw_ladder", "draw_curve"))):
+                          (report, ("draw_gains", "draw_accuracies", "draw_confusion",
+                                    "draw_ladder", "draw_curve"))):
         for name in names:
             patch.setattr(module, name, lambda *_, **__: None)
     patch.setattr(utils, "save_figure", lambda *_, **__: None)
