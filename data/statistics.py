@@ -24,6 +24,7 @@ class Estimate(NamedTuple):
     degrees: float  # degrees of freedom of Student's t
     units: int  # how many independent units the standard error rests on
     initialisation: float | None  # share, 0 to 1, of the variance that is initialisation
+    p: float  # two-sided, of the mean being 0; 1 of a single unit
 
 
 # --------------------------------------------------------------------------------- variances
@@ -139,6 +140,8 @@ def variance_of_initialisation(values, weights):
 def estimate(values, weights, per_unit, units, variances):
     """The `Estimate` of the weighted mean of values, from the widest of several intervals.
 
+    A p-value is the largest one likewise: that of few degrees of freedom counts where p is small.
+
     Parameters
     ----------
     values, weights : see `variance_of_initialisation`
@@ -150,7 +153,7 @@ def estimate(values, weights, per_unit, units, variances):
     """
     mean = float(np.mean(per_unit))
     if units < 2:
-        return Estimate(mean, per_unit, None, 0, units, None)
+        return Estimate(mean, per_unit, None, 0, units, None, 1.0)
     of_repeats, degrees_of_repeats = variance_of_initialisation(values, weights)
     if degrees_of_repeats:
         variances = [*variances, (of_repeats, degrees_of_repeats)]
@@ -161,7 +164,19 @@ def estimate(values, weights, per_unit, units, variances):
     share = None
     if degrees_of_repeats:
         share = min(1.0, of_repeats / variance) if error else 0.0
-    return Estimate(mean, per_unit, error, float(degrees), units, share)
+    p = max(p_value(mean, *row, units) for row in variances)
+    return Estimate(mean, per_unit, error, float(degrees), units, share, p)
+
+
+def p_value(mean, variance, degrees, units):
+    """Two-sided p of a mean being 0."""
+    from scipy import stats
+
+    if abs(mean) < 1e-9:
+        return 1.0
+    if variance < 1e-18:
+        return min(1.0, 2 * 0.5**units)  # the same in all units: a sign test
+    return float(2 * stats.t.sf(abs(mean) / np.sqrt(variance), degrees))
 
 
 def half_width(variance, degrees):
@@ -310,7 +325,9 @@ def accuracy(hits, tests, uncertainty, training_faces):
             half /= share * (1 - share)
             ends = [100 * float(special.expit(special.logit(share) + side * half))
                     for side in (-1, 1)]
-    return {**values._asdict(), "per_unit": values.per_unit.tolist(), "ci95": ends}
+    result = {**values._asdict(), "per_unit": values.per_unit.tolist(), "ci95": ends}
+    del result["p"]
+    return result
 
 
 def gain(first, second, tests, uncertainty, training_faces):
@@ -337,7 +354,7 @@ def gain(first, second, tests, uncertainty, training_faces):
     differences = [100 * (one - other) for one, other in zip(first, second)]
     values = uncertainty(differences, tests, training_faces)
     of_units = np.round(values.per_unit, 9)
-    result = {**values._asdict(), "ci95": None, "p": p_value(values),
+    result = {**values._asdict(), "ci95": None,
               "won": 100 * float(np.mean(np.where(of_units == 0, 0.5, of_units > 0))),
               "detectable": detectable(values.standard_error, values.degrees, LEVEL)}
     del result["per_unit"]
@@ -345,17 +362,6 @@ def gain(first, second, tests, uncertainty, training_faces):
         half = half_width(values.standard_error**2, values.degrees)
         result["ci95"] = [float(np.clip(values.mean + side * half, -100, 100)) for side in (-1, 1)]
     return result
-
-
-def p_value(values):
-    """Two-sided p of an `Estimate` of a gain."""
-    from scipy import stats
-
-    if values.standard_error is None or abs(values.mean) < 1e-9:
-        return 1.0
-    if values.standard_error == 0:
-        return min(1.0, 2 * 0.5**values.units)  # all units gain the same: a sign test
-    return float(2 * stats.t.sf(abs(values.mean) / values.standard_error, values.degrees))
 
 
 def detectable(standard_error, degrees, level):

@@ -97,6 +97,8 @@ def test_folds_take_the_wider_interval():
     result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, *of_folds)
     assert result["degrees"] == 1 and result["standard_error"] == pytest.approx(5)
     assert result["units"] == 2  # folds, of four subjects
+    # p is the largest of both: of 6 / 5 with 1 degree of freedom, 2 arctan(5 / 6) / pi.
+    assert result["p"] == pytest.approx(2 * np.arctan(5 / 6) / np.pi)
     first = [np.array([[0, 0.12]]), np.array([[0.10, 0.02]])]  # and here subjects do
     result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, *of_folds)
     assert result["degrees"] == 3
@@ -144,10 +146,9 @@ def test_accuracies_and_units_by_hand():
 
 # -------------------------------------------------------------------------------------- answers
 def made_up(mean, error=1.0, units=10):
-    estimate = statistics.Estimate(mean, np.zeros(units), error, 9, units, 0.5)
     return {"mean": mean, "standard_error": error, "degrees": 9, "units": units,
             "ci95": [mean - 2.262 * error, mean + 2.262 * error],
-            "p": statistics.p_value(estimate), "initialisation": 0.5}
+            "p": statistics.p_value(mean, error**2, 9, units), "initialisation": 0.5}
 
 
 def asked(count):
