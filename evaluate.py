@@ -371,12 +371,13 @@ def write_side_by_side(several, folder, options):
     and protocol and differ in the number of training subjects."""
     kinds = {(metrics["dataset"]["name"], metrics["protocol"]) for metrics in several.values()}
     by_number = {metrics["training_subjects"]: metrics for metrics in several.values()}
-    figures = {}
-    if len(kinds) == 1 and len(by_number) == len(several):
+    curve = len(kinds) == 1 and len(by_number) == len(several)
+    if curve:
         several = {f"{number} subjects in training": by_number[number]
                    for number in sorted(by_number)}
+    figures = {"gains": report.draw_gains(several)}
+    if curve:
         figures["curve"] = report.draw_curve([*several.values()])
-    figures["gains"] = report.draw_gains(several)
     stand_in = any(metrics["dataset"]["stand_in"] for metrics in several.values())
     for name, figure in figures.items():
         utils.save_figure(figure, folder / f"{name}.png", stand_in=stand_in, pdf=options.pdf)

@@ -13,7 +13,6 @@ import numpy as np
 
 import utils
 from augment import METHODS
-from data.baselines import WITH_SYNTHETIC
 from data.experiment import non_default
 from data.faces import default_data
 from data.protocols import PROTOCOLS
@@ -26,7 +25,7 @@ ANSWERS_SAY = """Gain: of the arm over the one it is set against; both were trai
 asked. p: two-sided, corrected by Holm's method for all rows of this table. Yes, No: p below 0.05.
 Too few runs to tell: fewer than five independent runs or subjects. Adds at most: the upper end of
 the 95 % interval. Seen from: so large a true gain would be answered by Yes in 80 % of such
-experiments."""
+experiments; empty where no gain would."""
 ARMS_SAY = """Accuracy and macro F1: means over {units}. In brackets: 95 % intervals, {interval}.
 Synthetic faces: of run 0. Steps: mean number of optimiser steps. Won: percent of {units} in which
 the arm beats none; ties count half. Init.: percent of the gain's variance that is initialisation,
@@ -201,7 +200,7 @@ def answer_rows(metrics):
         rows.append({"question": row["question"], "arm": row["arm"], "against": row["other"],
                      "gain, points (95 %)": points(row["gain"], row["ci95"]),
                      "p": "< 0.001" if row["p"] < 0.001 else f"{row['p']:.3f}", "answer": answer,
-                     "seen from": f"{seen:+.1f}" if seen else ""})
+                     "seen from": f"{seen:+.1f}" if seen and seen < 100 else ""})
     return rows
 
 
@@ -237,10 +236,10 @@ def baseline_rows(metrics):
 def svm_rows(metrics):
     """Every set of synthetic faces through both support vector machines."""
     rows = []
-    for method in metrics["svm"][WITH_SYNTHETIC[0]]:
+    for method in next(iter(metrics["svm"].values())):
         row = {"faces": "real" if method == "none" else f"real and {method}"}
-        for name in WITH_SYNTHETIC:
-            values = metrics["svm"][name][method]
+        for name, by_method in metrics["svm"].items():
+            values = by_method[method]
             row[f"{name} %"] = f"{values['accuracy']['mean']:.1f}"
             row[f"gain of {name}"] = gain_in_points(values)
         rows.append(row)

@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import csv
 import fcntl
-import importlib
 import json
 import os
 import re
@@ -127,7 +126,7 @@ def run_here(name, *arguments):
         patch.setattr(sys, "argv", [str(ROOT / name), *map(str, arguments), *alone])
         patch.setattr(signal, "signal", lambda kind, handler: None)  # pytest's own stay
         try:
-            utils.run_script(importlib.import_module(name.removesuffix(".py")).main)
+            utils.run_script(ROOT / name)
         except SystemExit as end:
             return end.code
     return 0
@@ -208,6 +207,7 @@ def fast_baselines(monkeypatch):
     """Leave out the slow ones. Others would come back in another order if they were deleted."""
     fast = {name: evaluate.BASELINES[name] for name in ("1-NN", "linear SVM")}
     monkeypatch.setattr(evaluate, "BASELINES", fast)
+    monkeypatch.setattr(evaluate, "WITH_SYNTHETIC", ("linear SVM",))
 
 
 @pytest.fixture
