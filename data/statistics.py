@@ -188,7 +188,8 @@ def half_width(variance, degrees):
 
 # ------------------------------------------------------------------- what an interval is over
 # A row of PROTOCOLS names one of these functions (values, tests, training_faces) -> Estimate.
-# `values` are a list over runs of float arrays (repeats, faces), `training_faces` a run's number.
+# `values` are a list over runs of float arrays (repeats, faces). `training_faces`, their number in a
+# run, is for a correction such as Nadeau and Bengio's; none of these functions needs it.
 def over_initialisations_and_faces(values, tests, training_faces):
     """Where all runs have the same training and test faces, and differ in initialisation."""
     means, weights = means_of_runs(values)
