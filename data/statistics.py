@@ -28,10 +28,12 @@ class Estimate(NamedTuple):
 
 
 # --------------------------------------------------------------------------------- variances
-def clusters(subjects, names):
-    """Number each face's subject: int (faces,). A face of an unknown subject stands alone."""
-    subjects = np.asarray(subjects)
-    owners = np.where(subjects == "", np.char.add("\0", names), subjects)
+def clusters(tests):
+    """Number the subject of each test face of all runs: int (faces,). A face of an unknown subject
+    stands alone, in all runs that test it."""
+    subjects = np.concatenate([test.subjects for test in tests])
+    names = np.concatenate([test.names for test in tests])
+    owners = np.where(subjects == "", np.char.add("\0unknown ", names), subjects)
     return np.unique(owners, return_inverse=True)[1]
 
 
@@ -188,12 +190,12 @@ def half_width(variance, degrees):
 
 # ------------------------------------------------------------------- what an interval is over
 # A row of PROTOCOLS names one of these functions (values, tests, training_faces) -> Estimate.
-# `values` are a list over runs of float arrays (repeats, faces). `training_faces`, their number in a
-# run, is for a correction such as Nadeau and Bengio's; none of these functions needs it.
+# `values` are a list over runs of float arrays (repeats, faces). `training_faces`, their number in
+# a run, is for a correction such as Nadeau and Bengio's; none of these functions needs it.
 def over_initialisations_and_faces(values, tests, training_faces):
     """Where all runs have the same training and test faces, and differ in initialisation."""
     means, weights = means_of_runs(values)
-    numbers = clusters(tests[0].subjects, tests[0].names)
+    numbers = clusters(tests[:1])
     units, variances = min(len(values), int(numbers.max()) + 1), []
     if units > 1:
         variances = [two_way_variance(np.stack([run.mean(0) for run in values]), numbers,
@@ -242,8 +244,7 @@ def means_of_runs(values):
 
 def over_runs_and_faces(values, weights, per_unit, tests):
     """The `Estimate` where runs test different faces, some of them in several runs."""
-    numbers = clusters(*(np.concatenate([getattr(test, key) for test in tests])
-                         for key in ("subjects", "names")))
+    numbers = clusters(tests)
     runs = np.repeat(np.arange(len(tests)), [len(test.names) for test in tests])
     units, variances = min(len(values), int(numbers.max()) + 1), []
     if units > 1:
@@ -255,8 +256,7 @@ def over_runs_and_faces(values, weights, per_unit, tests):
 
 def means_of_subjects(values, tests):
     """Subjects' means and the run that tests each: float, int (subjects,); weights of faces."""
-    numbers = clusters(*(np.concatenate([getattr(test, key) for test in tests])
-                         for key in ("subjects", "names")))
+    numbers = clusters(tests)
     run_of_face = np.repeat(np.arange(len(tests)), [len(test.names) for test in tests])
     counts = np.bincount(numbers)
     of_faces = np.concatenate([run.mean(0) for run in values])
