@@ -224,6 +224,8 @@ def test_ladder():
     assert longer + together == pytest.approx(total) and control + rest == pytest.approx(together)
     assert [step["accuracy"] for step in steps] == pytest.approx(
         [100 * np.mean(hits[step["arm"]]) for step in steps])
+    labels = report.draw_ladder({"translate": steps}).axes[0].get_yticklabels()
+    assert labels[0].get_text() == "none: " + f"{100 * np.mean(hits['none']):.1f} %"
     few = {arm: hits[arm] for arm in ("none", "translate")}
     only, = statistics.ladder(few, "translate", "", tests, *OF_INITIALISATIONS)
     assert only["other"] == "none" and "longer training" in only["source"]
@@ -262,6 +264,20 @@ def test_baselines_tell_stripes_apart_and_take_few_faces():
         assert np.mean(predict(train, emotions, test) == true) >= 0.9, name
         for few in (2, 3, 5):
             assert predict(train[:few], emotions[:few], test[:1]).shape == (1,), name
+
+
+def test_synthetic_faces_are_fitted_beside_real_ones():
+    """Real faces show one emotion alone: that there is another one, only synthetic faces tell."""
+    rng = np.random.default_rng(0)
+    train, emotions = striped(rng, 60)
+    test, true = striped(rng, 20)
+    angry = emotions == "AN"
+    real = Faces(None, None, emotions[angry], train[angry])
+    synthetic = {"images": np.float32(train[~angry][..., None] / 255), "emotions": emotions[~angry]}
+    for name in baselines.WITH_SYNTHETIC:
+        predict = baselines.BASELINES[name]
+        said = baselines.predict_with_synthetic(predict, real, synthetic, test)
+        assert np.mean(said == true) >= 0.9, name
 
 
 def test_rare_emotions_are_in_the_part_that_is_fitted():
@@ -306,6 +322,20 @@ def test_nearness_and_novelty_by_hand():
     nobody = baselines.novelty(flat(0.3), np.array(["AN"]), np.array([""]), images, emotions,
                               np.array([""] * 4))
     assert nobody["takes"] is None and nobody["nearest"] == pytest.approx(0.01)
+
+
+def test_new_people_of_several_data_sets_are_pooled():
+    def metrics(name, protocol, gain):
+        return {"dataset": {"name": name}, "protocol": protocol, "answers": [],
+                "arms": {"none": {"gain": None}, "translate": {"gain": gain}}}
+
+    several = {"a": metrics("JAFFE", "loso", made_up(1)), "b": metrics("CK+", "kfold", made_up(3)),
+               "c": metrics("CK+", "loso", made_up(9)),  # of one data set the first counts
+               "d": metrics("KDEF", "published", made_up(9))}  # these are not new people
+    row, = report.pooled_rows(several)
+    assert row["arm"] == "translate" and row["against"] == "none" and row["data sets"] == "2"
+    assert row["these data sets, points"].startswith("+2.0 (")
+    assert report.pooled_rows({"a": several["a"], "d": several["d"]}) == []
 
 
 # ------------------------------------------------------------------------------ numbers in print
