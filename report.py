@@ -303,7 +303,7 @@ def draw_gains(several):
                 y = row + (k + 0.5) / len(several) * 0.8 - 0.4
                 axes.plot(values["ci95"] or [values["mean"]] * 2, [y, y], lw=2, **style)
                 axes.plot(values["mean"], y, marker, ms=5, mfc="white", mew=1.5, **style)
-        axes.plot([], [], "-" + marker, mfc="white", label=utils.figure_text(label), **style)
+        axes.plot([], [], "-" + marker, mfc="white", label=utils.figure_text(label, 100), **style)
     axes.axvline(0, color="black", lw=0.8)
     if any(is_the_papers(metrics) for metrics in several.values()):
         axes.axvline(PAPER["gain"], color="#555555", lw=1, ls="--")
@@ -312,7 +312,8 @@ def draw_gains(several):
     axes.set(ylim=(len(names) - 0.4, -1),
              xlabel="gain in accuracy over none, points (95 % interval)")
     if len(several) > 1:
-        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+        longest = max(map(len, several))
+        figure.legend(loc="outside lower center", ncols=max(1, 100 // (longest + 8)), fontsize=8)
     return figure
 
 
