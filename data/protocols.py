@@ -202,14 +202,14 @@ PROTOCOLS = {
         split=cross_validation, one_split=False, new_people=False, early_stopping=True,
         validation_share=0.25, units="deals",
         uncertainty=statistics.over_deals_and_faces,
-        interval="over deals and faces, clustered by subject",
+        interval="over runs and test faces, clustered by subject",
         settings={"runs": 20, "repeats": 3, **PAPERS_TRAINING}, arms=EARLY_STOPPED_ARMS,
         runs_in_deal=FOLDS),
     "holdout": Protocol(
         about="a fresh stratified 80/20 split per run",
         split=holdout, one_split=False, new_people=False, early_stopping=False,
         validation_share=0, units="splits", uncertainty=statistics.over_splits,
-        interval="over splits, corrected for the training faces they share (Nadeau and Bengio)",
+        interval="over splits and test faces, clustered by subject",
         settings={"runs": 10, "repeats": 3, **FIXED_STEPS}, arms=FIXED_STEPS_ARMS),
     "loso": Protocol(
         about="leave one subject out per run",

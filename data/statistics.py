@@ -1,154 +1,300 @@
 """From right and wrong predictions to accuracies, gains, their intervals, and answers.
 
 Accuracies are in percent (0 to 100), gains in points (-100 to 100), everywhere.
+
+An arm's `hits` are a list over runs of float arrays (repeats, faces): 1 where a classifier is right
+about a test face, else 0. `tests` are a list over runs of the test faces, `Faces`. What has one
+repeat, such as a classifier without a network, is set against several by broadcasting.
 """
 
-from data.splits import ONE_SPLIT, SUBJECT_INDEPENDENT
-from utils import listed
+from typing import NamedTuple
 
 import numpy as np
 
-# An arm's `hits`: for each run a float array (faces,), the share of the run's classifiers, 0 to 1,
-# that are right on each test face. `subjects`: for each run a str array (faces,), "" if unknown.
-INTERVALS = {
-    "published": "over initialisations and test faces, clustered by subject",
-    "given": "over initialisations and test faces, clustered by subject",
-    "holdout": "over splits, corrected for the training faces they share (Nadeau and Bengio)",
-    "loso": "over test subjects, conditional on the training subjects",
-    "kfold": "over test subjects or over folds, whichever is wider, conditional on the training "
-             "subjects"}
-UNITS = {"published": "runs", "given": "runs", "holdout": "splits",
-         "loso": "subjects", "kfold": "subjects"}
 FEWEST_UNITS = 5  # with fewer, nothing is concluded
-LEVEL = 0.025  # of a one-sided test: the chance that a 95 % interval lies above 0 by accident
+LEVEL = 0.05  # of a two-sided test
 
 
-# ------------------------------------------------------------------------------------ statistics
-def clusters(subjects):
-    """Number each face's subject: int (faces,). A face of an unknown subject stands alone."""
-    names = [subject or f"unknown\0{face}" for face, subject in enumerate(subjects)]
-    return np.unique(names, return_inverse=True)[1]
+class Estimate(NamedTuple):
+    """A mean, and how sure it is."""
+
+    mean: float
+    per_unit: np.ndarray  # float (n,): what it is the mean of
+    standard_error: float | None  # None of a single unit
+    degrees: float  # degrees of freedom of Student's t
+    units: int  # how many independent units the standard error rests on
+    initialisation: float | None  # share, 0 to 1, of the variance that is initialisation
+    p: float  # two-sided, of the mean being 0; 1 of a single unit
 
 
-def per_unit(values, subjects, protocol):
-    """Means over the protocol's units.
-
-    Parameters
-    ----------
-    values : list over runs of float arrays (faces,)
-    subjects : list over runs of str arrays (faces,)
-
-    Returns
-    -------
-    means : float (units,)
-        One for each run (published, given, holdout) or each subject (loso, kfold).
-    runs : int (units,)
-        The run in which each unit was tested: under kfold, the subject's fold.
-    """
-    if protocol not in SUBJECT_INDEPENDENT:
-        return np.array([run.mean() for run in values]), np.arange(len(values))
-    numbers = clusters(np.concatenate(subjects))
-    counts = np.bincount(numbers)
-    run_of_face = np.repeat(np.arange(len(values)), [len(run) for run in values])
-    runs = np.zeros(len(counts), int)
-    runs[numbers] = run_of_face
-    return np.bincount(numbers, np.concatenate(values)) / counts, runs
+# --------------------------------------------------------------------------------- variances
+def clusters(tests):
+    """Number the subject of each test face of all runs: int (faces,). A face of an unknown subject
+    stands alone, in all runs that test it."""
+    subjects = np.concatenate([test.subjects for test in tests])
+    names = np.concatenate([test.names for test in tests])
+    owners = np.where(subjects == "", np.char.add("\0unknown ", names), subjects)
+    return np.unique(owners, return_inverse=True)[1]
 
 
 def variance_by_cluster(deviations, numbers):
-    """Variance of a mean whose terms are correlated within clusters, and its degrees of freedom.
+    """Variance of a mean whose terms are correlated within clusters.
 
-    deviations: float (n,), from the mean; numbers: int (n,), the cluster of each. With n clusters
-    it is the usual variance of a mean. Cameron and Miller, J. Human Resources 50, 2015, eq. 11
-    and 12, for a mean.
+    With as many clusters as terms it is the usual variance of a mean. Cameron and Miller, J. Human
+    Resources 50, 2015, eq. 11 and 12, for a mean.
+
+    Parameters
+    ----------
+    deviations : float (n,), from the mean
+    numbers : int (n,), the cluster of each
+
+    Returns
+    -------
+    variance : float
+    degrees : int
     """
     count = numbers.max() + 1
     sums = np.bincount(numbers, deviations, count)
     return count / (count - 1) * np.sum(sums**2) / len(deviations)**2, count - 1
 
 
-def two_way_variance(values, subjects):
-    """Variance of the mean of values (runs, faces), both of which are samples.
+def two_way_variance(values, numbers, least=(0, 0)):
+    """Variance of the mean of values (runs, faces): all runs test the same faces, both are samples.
 
     The variance over runs (initialisations) and the variance over test faces, clustered by
-    subject, are added. Both contain the interaction of run and face, so it is subtracted
-    once: Cameron, Gelbach and Miller, J. Business and Economic Statistics 29, 2011; Owen, Annals
-    of Applied Statistics 1, 2007; for readers and cases, Obuchowski and Rockette, Communications
-    in Statistics 24, 1995. Degrees of freedom: Satterthwaite, Biometrics Bulletin 2, 1946.
+    subject, are added: Owen, Annals of Applied Statistics 1, 2007; for readers and cases,
+    Obuchowski and Rockette, Communications in Statistics 24, 1995. Both contain the interaction of
+    run and face, which could be subtracted once; it makes the interval a hundredth wider. Degrees
+    of freedom: Satterthwaite, Biometrics Bulletin 2, 1946.
+
+    Parameters
+    ----------
+    values : float (runs, faces)
+    numbers : int (faces,), see `clusters`
+    least : (variance, degrees)
+        What the repeats show: the variance over runs is not below it.
 
     Returns
     -------
     variance, degrees : float
     """
-    numbers = clusters(subjects)
-    runs, faces = values.shape
-    count = numbers.max() + 1
+    runs = len(values)
     deviations = values - values.mean()
-    of_runs, of_faces = deviations.mean(1), deviations.mean(0)
-    over_runs = np.sum(of_runs**2) / (runs - 1) / runs
-    over_faces, _ = variance_by_cluster(of_faces, numbers)
-    rest = deviations - of_runs[:, None] - of_faces
-    sums = np.stack([np.bincount(numbers, run, count) for run in rest])
-    together = np.sum(sums**2) * count / (count - 1) / (runs - 1) / runs / faces**2
-    variance = max(over_runs + over_faces - together, over_runs, over_faces)
+    over_runs = max((np.sum(deviations.mean(1)**2) / (runs - 1) / runs, runs - 1), least)
+    over_faces = variance_by_cluster(deviations.mean(0), numbers)
+    variance = over_runs[0] + over_faces[0]
     if variance == 0:
-        return 0.0, min(runs, count) - 1
-    degrees = variance**2 / (over_runs**2 / (runs - 1) + over_faces**2 / (count - 1))
-    return variance, max(degrees, min(runs, count) - 1)
+        return 0.0, min(over_runs[1], over_faces[1])
+    return variance, variance**2 / sum(part**2 / degrees for part, degrees in
+                                       (over_runs, over_faces))
 
 
-def uncertainty(values, subjects, protocol, test_to_train):
-    """The mean over the protocol's units and its standard error.
+def crossed_variance(deviations, runs, numbers):
+    """Variance of a mean whose terms are correlated within runs and within subjects.
 
-    published, given: `two_way_variance`. holdout: t over splits, the variance corrected for
-    training sets that overlap (Nadeau and Bengio, Machine Learning 52, 2003). loso: t over
-    subjects. kfold: the wider of t over subjects and t over folds, since the subjects of a fold
-    share a classifier (Cameron and Miller 2015). Under both, most training subjects are the same
-    in all runs. What other training subjects would change cannot be told from one data set
-    (Bengio and Grandvalet, JMLR 5, 2004), so it is not in the interval.
+    Where each run tests other faces, the variance over runs and the variance over subjects both
+    contain what lies within a run and a subject, so that is subtracted once: Cameron, Gelbach and
+    Miller, J. Business and Economic Statistics 29, 2011. Degrees of freedom, as they advise: the
+    fewer of runs and subjects, less one.
 
     Parameters
     ----------
-    values, subjects : see `per_unit`
-    test_to_train : float
-        Test faces divided by training faces; only holdout uses it.
+    deviations : float (n,), from the mean
+    runs, numbers : int (n,), the run and the cluster of each
 
     Returns
     -------
-    mean : float
-    standard_error : float, or None of a single unit
-    degrees : float
-        Degrees of freedom of Student's t.
-    units : int
-        How many runs or subjects: the fewer of runs and clusters under published and given, of
-        subjects and folds under kfold.
+    variance : float
+    degrees : int
     """
+    over_runs, degrees = variance_by_cluster(deviations, runs)
+    over_subjects, degrees_of_subjects = variance_by_cluster(deviations, numbers)
+    both = np.unique(runs * (numbers.max() + 1) + numbers, return_inverse=True)[1]
+    interaction, _ = variance_by_cluster(deviations, both)
+    variance = max(over_runs + over_subjects - interaction, over_runs, over_subjects)
+    return variance, min(degrees, degrees_of_subjects)
+
+
+def variance_of_initialisation(values, weights):
+    """The part of a mean's variance that the repeats show: they differ in initialisation alone.
+
+    Each run gives the variance between its repeats; pooled over runs it has many degrees of freedom
+    where the variance over ten subjects has nine.
+
+    Parameters
+    ----------
+    values : list over runs of float arrays (repeats, faces)
+    weights : list over runs of float arrays (faces,)
+        How much a face counts in the mean; they add up to 1.
+
+    Returns
+    -------
+    variance : float
+    degrees : int; 0 with one repeat
+    """
+    repeats = len(values[0])
+    if repeats == 1:
+        return 0.0, 0
+    of_runs = [np.var(run @ weight, ddof=1) / repeats for run, weight in zip(values, weights)]
+    return float(np.sum(of_runs)), len(values) * (repeats - 1)
+
+
+def estimate(values, weights, per_unit, units, variances):
+    """The `Estimate` of the weighted mean of values, from the widest of several intervals.
+
+    A p-value is the largest one likewise: that of few degrees of freedom counts where p is small.
+
+    Parameters
+    ----------
+    values, weights : see `variance_of_initialisation`
+    per_unit : float (n,), whose mean is the weighted mean of the values
+    units : int
+    variances : list of (variance, degrees)
+        Estimates of the mean's variance. What the repeats show is added to them: an interval that
+        is narrower is so by a low draw.
+    """
+    mean = float(np.mean(per_unit))
+    if units < 2:
+        return Estimate(mean, per_unit, None, 0, units, None, 1.0)
+    of_repeats, degrees_of_repeats = variance_of_initialisation(values, weights)
+    if degrees_of_repeats:
+        variances = [*variances, (of_repeats, degrees_of_repeats)]
+    variance, degrees = max(variances, key=lambda row: (half_width(*row), row[1]))
+    error = float(np.sqrt(variance))
+    if error < 1e-9:  # 0 but for rounding
+        error = 0.0
+    share = None
+    if degrees_of_repeats:
+        share = min(1.0, of_repeats / variance) if error else 0.0
+    p = max(p_value(mean, *row, units) for row in variances)
+    return Estimate(mean, per_unit, error, float(degrees), units, share, p)
+
+
+def p_value(mean, variance, degrees, units):
+    """Two-sided p of a mean being 0."""
     from scipy import stats
 
-    means, runs = per_unit(values, subjects, protocol)
-    mean, units = float(means.mean()), len(means)
-    if protocol in ONE_SPLIT:
-        units = min(units, int(clusters(subjects[0]).max()) + 1)
-    elif protocol == "kfold":
-        units = min(units, len(values))
-    if units < 2:
-        return mean, None, 0, units
-    if protocol in ONE_SPLIT:
-        candidates = [two_way_variance(np.stack(values), subjects[0])]
-    elif protocol == "holdout":
-        candidates = [((1 / units + test_to_train) * np.var(means, ddof=1), units - 1)]
-    else:
-        candidates = [(np.var(means, ddof=1) / len(means), len(means) - 1)]
-        if protocol == "kfold":
-            folds = np.unique(runs, return_inverse=True)[1]
-            candidates.append(variance_by_cluster(means - mean, folds))
-    variance, degrees = max(candidates, key=lambda candidate: (
-        np.sqrt(candidate[0]) * stats.t.ppf(1 - LEVEL, candidate[1]), candidate[1]))
-    error = float(np.sqrt(variance))
-    return mean, error if error > 1e-9 else 0.0, float(degrees), units  # 0 but for rounding
+    if abs(mean) < 1e-9:
+        return 1.0
+    if variance < 1e-18:
+        return min(1.0, 2 * 0.5**units)  # the same in all units: a sign test
+    return float(2 * stats.t.sf(abs(mean) / np.sqrt(variance), degrees))
 
 
-def accuracy(hits, subjects, protocol, test_to_train=0.0):
+def half_width(variance, degrees):
+    """Of a 95 % interval."""
+    from scipy import stats
+
+    return np.sqrt(variance) * stats.t.ppf(1 - LEVEL / 2, degrees)
+
+
+# ------------------------------------------------------------------- what an interval is over
+# A row of PROTOCOLS names one of these functions (values, tests, training_faces) -> Estimate.
+# `values` are a list over runs of float arrays (repeats, faces). `training_faces`, their number in
+# a run, is for a correction such as Nadeau and Bengio's; none of these functions needs it.
+def over_initialisations_and_faces(values, tests, training_faces):
+    """Where all runs have the same training and test faces, and differ in initialisation."""
+    means, weights = means_of_runs(values)
+    numbers = clusters(tests[:1])
+    units, variances = min(len(values), int(numbers.max()) + 1), []
+    if units > 1:
+        variances = [two_way_variance(np.stack([run.mean(0) for run in values]), numbers,
+                                      least=variance_of_initialisation(values, weights))]
+    return estimate(values, weights, means, units, variances)
+
+
+def over_splits(values, tests, training_faces):
+    """Where each run is another split of the same faces: over splits and test faces, clustered by
+    subject.
+
+    It says how sure the gain is for training faces like these, drawn from the faces at hand. What
+    all splits have in common because they are drawn from these faces, and no others, cannot be told
+    from one data set (Bengio and Grandvalet, JMLR 5, 2004), so it is not in the interval. With a
+    guess at it, such as Nadeau and Bengio's (Machine Learning 52, 2003), intervals are half as wide
+    again and hold 97 to 100 % of the truths.
+    """
+    means, weights = means_of_runs(values)
+    return over_runs_and_faces(values, weights, means, tests)
+
+
+def over_deals_and_faces(values, tests, training_faces):
+    """Where runs are folds, and all faces are split anew once each of them has been tested.
+
+    As `over_splits`; the units whose means are given are deals, the runs in which every face is
+    tested once.
+    """
+    deal_of_run = np.array([sum(test.names[0] in earlier.names for earlier in tests[:run])
+                            for run, test in enumerate(tests)])
+    means, weights = [], [None] * len(tests)
+    for deal in range(deal_of_run.max() + 1):
+        runs = np.flatnonzero(deal_of_run == deal)
+        of_faces = np.concatenate([values[run].mean(0) for run in runs])
+        means.append(of_faces.mean())
+        for run in runs:
+            weights[run] = np.full(values[run].shape[1],
+                                   1 / len(of_faces) / (deal_of_run.max() + 1))
+    return over_runs_and_faces(values, weights, np.array(means), tests)
+
+
+def means_of_runs(values):
+    """The means of runs, float (runs,), and the weights of faces in the mean of these means."""
+    weights = [np.full(run.shape[1], 1 / run.shape[1] / len(values)) for run in values]
+    return np.array([run.mean() for run in values]), weights
+
+
+def over_runs_and_faces(values, weights, per_unit, tests):
+    """The `Estimate` where runs test different faces, some of them in several runs."""
+    numbers = clusters(tests)
+    runs = np.repeat(np.arange(len(tests)), [len(test.names) for test in tests])
+    units, variances = min(len(values), int(numbers.max()) + 1), []
+    if units > 1:
+        deviations = np.concatenate([(run.mean(0) - per_unit.mean()) * weight
+                                     for run, weight in zip(values, weights)]) * len(runs)
+        variances = [crossed_variance(deviations, runs, numbers)]
+    return estimate(values, weights, per_unit, units, variances)
+
+
+def means_of_subjects(values, tests):
+    """Subjects' means and the run that tests each: float, int (subjects,); weights of faces."""
+    numbers = clusters(tests)
+    run_of_face = np.repeat(np.arange(len(tests)), [len(test.names) for test in tests])
+    counts = np.bincount(numbers)
+    of_faces = np.concatenate([run.mean(0) for run in values])
+    runs = np.zeros(len(counts), int)
+    runs[numbers] = run_of_face
+    weights = 1 / counts[numbers] / len(counts)
+    return (np.bincount(numbers, of_faces) / counts, runs,
+            [weights[run_of_face == run] for run in range(len(tests))])
+
+
+def over_subjects(values, tests, training_faces):
+    """Where each run tests one subject.
+
+    Most training subjects are the same in all runs. What others would change cannot be told from
+    one data set (Bengio and Grandvalet, JMLR 5, 2004), so it is not in the interval.
+    """
+    means, _, weights = means_of_subjects(values, tests)
+    variances = []
+    if len(means) > 1:
+        variances = [(np.var(means, ddof=1) / len(means), len(means) - 1)]
+    return estimate(values, weights, means, len(means), variances)
+
+
+def over_subjects_and_folds(values, tests, training_faces):
+    """Where each run tests several subjects: the wider of the intervals over subjects and over
+    folds, since the subjects of a fold share a classifier (Cameron and Miller 2015). For the
+    training subjects see `over_subjects`."""
+    means, runs, weights = means_of_subjects(values, tests)
+    units, variances = min(len(means), len(values)), []
+    if units > 1:
+        folds = np.unique(runs, return_inverse=True)[1]
+        variances = [(np.var(means, ddof=1) / len(means), len(means) - 1),
+                     variance_by_cluster(means - means.mean(), folds)]
+    return estimate(values, weights, means, units, variances)
+
+
+# -------------------------------------------------------------------------- accuracies and gains
+def accuracy(hits, tests, uncertainty, training_faces):
     """Accuracy of an arm in percent, with its 95 % interval.
 
     The interval is symmetric in the logarithm of the odds, where an accuracy near 100 % is not
@@ -156,82 +302,172 @@ def accuracy(hits, subjects, protocol, test_to_train=0.0):
     standard error is 0, as of faces that are all recognised, there is nothing to measure it by,
     and the interval is the mean.
 
+    Parameters
+    ----------
+    hits, tests : see the module
+    uncertainty : a function `over_...`
+    training_faces : int, of a run
+
     Returns
     -------
     dict
         mean and per_unit in percent, ci95 [low, high] in percent or None of a single unit,
-        standard_error in points, degrees, units.
+        standard_error in points, degrees, units, initialisation: see `Estimate`.
     """
-    from scipy import special, stats
+    from scipy import special
 
-    values = [100 * run for run in hits]
-    mean, error, degrees, units = uncertainty(values, subjects, protocol, test_to_train)
+    values = uncertainty([100 * run for run in hits], tests, training_faces)
     ends = None
-    if error is not None:
-        ends = [mean, mean]
-        if error > 0 and 0 < mean < 100:
-            share = mean / 100
-            half = stats.t.ppf(0.975, degrees) * error / 100 / (share * (1 - share))
+    if values.standard_error is not None:
+        ends = [values.mean, values.mean]
+        share = values.mean / 100
+        if values.standard_error > 0 and 0 < share < 1:
+            half = half_width(values.standard_error**2, values.degrees) / 100
+            half /= share * (1 - share)
             ends = [100 * float(special.expit(special.logit(share) + side * half))
                     for side in (-1, 1)]
-    return {"mean": mean, "per_unit": per_unit(values, subjects, protocol)[0].tolist(),
-            "ci95": ends, "standard_error": error, "degrees": degrees, "units": units}
+    result = {**values._asdict(), "per_unit": values.per_unit.tolist(), "ci95": ends}
+    del result["p"]
+    return result
 
 
-def gain(first, second, subjects, protocol, test_to_train=0.0):
+def gain(first, second, tests, uncertainty, training_faces):
     """Gain in points of one arm over another on the same test faces.
+
+    Repeats are paired: the first of one arm with the first of the other.
 
     Parameters
     ----------
     first, second : the two arms' `hits`
-    subjects, protocol, test_to_train : see `uncertainty`
+    tests, uncertainty, training_faces : see `accuracy`
 
     Returns
     -------
     dict
         mean : points, first minus second.
         ci95 : [low, high] in points within -100 and 100; None of a single unit.
-        standard_error : points, or None.
-        degrees : degrees of freedom of Student's t.
-        units : how many runs or subjects; see `uncertainty`.
-        won : percent of runs or subjects on which the first arm does better; ties count half.
+        p : two-sided, not corrected for the number of questions.
+        won : percent of units on which the first arm does better; ties count half.
         detectable : points. Were this the true gain, the interval would lie above 0 in 80 % of
         such experiments. None where the standard error is 0 or None.
+        standard_error, degrees, units, initialisation : see `Estimate`.
     """
-    from scipy import stats
-
-    gains = [100 * (one - other) for one, other in zip(first, second)]
-    mean, error, degrees, units = uncertainty(gains, subjects, protocol, test_to_train)
-    of_units = np.round(per_unit(gains, subjects, protocol)[0], 9)
-    result = {"mean": mean, "ci95": None, "standard_error": error, "degrees": degrees,
-              "units": units, "detectable": None,
-              "won": 100 * float(np.mean(np.where(of_units == 0, 0.5, of_units > 0)))}
-    if error is not None:
-        half = stats.t.ppf(1 - LEVEL, degrees) * error
-        result["ci95"] = [float(np.clip(mean + side * half, -100, 100)) for side in (-1, 1)]
-        result["detectable"] = detectable(result, LEVEL) if error else None
+    differences = [100 * (one - other) for one, other in zip(first, second)]
+    values = uncertainty(differences, tests, training_faces)
+    of_units = np.round(values.per_unit, 9)
+    result = {**values._asdict(), "ci95": None,
+              "won": 100 * float(np.mean(np.where(of_units == 0, 0.5, of_units > 0))),
+              "detectable": detectable(values.standard_error, values.degrees, LEVEL)}
+    del result["per_unit"]
+    if values.standard_error is not None:
+        half = half_width(values.standard_error**2, values.degrees)
+        result["ci95"] = [float(np.clip(values.mean + side * half, -100, 100)) for side in (-1, 1)]
     return result
 
 
-def detectable(gain, level):
-    """The gain in points that a one-sided test at that level sees with 80 % power: (t(1 - level) +
-    t(0.8)) standard errors (Bloom, Evaluation Review 19, 1995)."""
+def detectable(standard_error, degrees, level):
+    """The gain in points that a two-sided test at that level sees with 80 % power: (t(1 - level/2)
+    + t(0.8)) standard errors (Bloom, Evaluation Review 19, 1995)."""
     from scipy import stats
 
-    quantiles = stats.t.ppf([1 - level, 0.8], gain["degrees"])
-    return float(quantiles.sum() * gain["standard_error"])
+    if not standard_error:
+        return None
+    return float(stats.t.ppf([1 - level / 2, 0.8], degrees).sum() * standard_error)
 
 
-# -------------------------------------------------------------------------------------- verdicts
-def p_value(gain):
-    """One-sided p of a gain, `gain` as from the function of that name: small if it is above 0."""
-    from scipy import stats
+def points(mean, ci95):
+    """+18.4 (+10.6 to +26.2)"""
+    # Adding 0.0 makes 0.0 of -0.0.
+    mean, *ends = (round(value, 1) + 0.0 for value in (mean, *(ci95 or [])))
+    return f"{mean:+.1f}" + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
 
-    if gain["standard_error"] == 0 and gain["mean"] > 1e-9:
-        return 0.5 ** gain["units"]  # all units gain the same: a sign test
-    if not gain["standard_error"]:
-        return 1.0
-    return float(stats.t.sf(gain["mean"] / gain["standard_error"], gain["degrees"]))
+
+# ------------------------------------------------------------------------------------- questions
+class Question(NamedTuple):
+    text: str
+    arm: str  # that the question is about
+    other: str  # that it is set against
+    same_steps: bool  # asked only where all arms take as many optimiser steps
+
+
+# {method} is each method in turn, {control} the control that METHODS names for it. A question is
+# asked where both arms were trained.
+QUESTIONS = [
+    Question("Does {method} beat no augmentation?", "{method}", "none", False),
+    Question("Does {method} do more than longer training?", "{method}", "longer-{method}", False),
+    Question("Does {method} do more than its control without an autoencoder?",
+             "{method}", "{control}", False),
+    Question("Does {method} beat standard augmentation?", "{method}", "geometric", True),
+    Question("Does {method} add to standard augmentation?",
+             "{method}+geometric", "geometric", True),
+    Question("Does {method} add more to it than its control?",
+             "{method}+geometric", "{control}+geometric", False),
+    Question("Does standard augmentation beat none?", "geometric", "none", False)]
+
+
+def questions(arms, controls, same_steps):
+    """What is asked of the arms that were trained.
+
+    Parameters
+    ----------
+    arms : list of str
+    controls : {method: its control, or ""}
+    same_steps : bool
+        Whether all arms take as many optimiser steps.
+
+    Returns
+    -------
+    list of dict: question, method ("" of none), arm, other
+    """
+    asked = []
+    for row in QUESTIONS:
+        if row.same_steps and not same_steps:
+            continue
+        about_methods = "{method}" in row.arm
+        for method, control in controls.items() if about_methods else [("", "")]:
+            text, arm, other = (pattern.format(method=method, control=control)
+                                for pattern in (row.text, row.arm, row.other))
+            if arm in arms and other in arms:
+                asked.append({"question": text, "method": method, "arm": arm, "other": other})
+    return asked
+
+
+def answers(asked, gains):
+    """Answer all questions of a report.
+
+    Parameters
+    ----------
+    asked : list of dict, see `questions`
+    gains : list of dict, the `gain` of each
+
+    Returns
+    -------
+    list of dict, a question each
+        question, method, arm, other : see `questions`
+        gain : points
+        ci95 : [low, high] in points, not corrected; None of a single unit
+        p : two-sided, corrected by Holm's method for all questions of the report
+        answer : "Yes" or "No" if p is below 0.05; "Too few runs to tell" of fewer than five units;
+        else "Not shown"
+        at_most : upper end of ci95; None of a single unit
+        detectable : points. So large a true gain would be answered by "Yes" in 80 % of such
+        experiments, were this the question with the smallest p. None where it cannot be told.
+        standard_error, degrees, units, initialisation : see `Estimate`
+    """
+    rows = []
+    for row, values, p in zip(asked, gains, holm([values["p"] for values in gains])):
+        answer = "Not shown"
+        if values["units"] < FEWEST_UNITS:
+            answer = "Too few runs to tell"
+        elif p < LEVEL:
+            answer = "Yes" if values["mean"] > 0 else "No"
+        rows.append({**row, "gain": values["mean"], "ci95": values["ci95"], "p": float(p),
+                     "answer": answer, "at_most": values["ci95"] and values["ci95"][1],
+                     "detectable": detectable(values["standard_error"], values["degrees"],
+                                              LEVEL / len(asked)),
+                     **{key: values[key] for key in ("standard_error", "degrees", "units",
+                                                     "initialisation")}})
+    return rows
 
 
 def holm(p_values):
@@ -244,274 +480,83 @@ def holm(p_values):
     return result
 
 
-def verdict(gains, adjusted):
-    """Answer one question of one method in a word.
-
-    Parameters
-    ----------
-    gains : list of dict
-        What the question is about: the method's `gain` over one arm or several.
-    adjusted : float
-        The p-value of all of them together after Holm over the methods asked; see `verdicts`.
-
-    Returns
-    -------
-    str
-        "Yes": all of the gains are above 0. "No": one is below 0 (Bonferroni over the gains).
-        "Too few runs to tell": fewer than five runs, or test subjects. "Not shown": none of these.
-    """
-    if min(gain["units"] for gain in gains) < FEWEST_UNITS:
-        return "Too few runs to tell"
-    if adjusted <= LEVEL:
-        return "Yes"
-    below = [p_value({**gain, "mean": -gain["mean"]}) for gain in gains]
-    return "No" if min(below) <= LEVEL / len(gains) else "Not shown"
-
-
-def verdicts(asked, before=None):
-    """Answer one question for several methods.
-
-    A method's "Yes" needs every one of its gains above 0, so the largest p-value counts and is not
-    corrected for their number (an intersection-union test: Berger, Technometrics 24, 1982). It
-    needs the gains of the questions before it too, so a method that is not shown to help at all is
-    not said to help more than something else. The methods are then corrected for their number.
-
-    Parameters
-    ----------
-    asked : {method: list of gains}
-    before : {method: list of gains}
-        Those of the questions before this one.
-
-    Returns
-    -------
-    {method: str}, see `verdict`
-    """
-    before = before or {}
-    largest = [max(map(p_value, [*gains, *before.get(method, [])]))
-               for method, gains in asked.items()]
-    return {method: verdict(gains, adjusted)
-            for (method, gains), adjusted in zip(asked.items(), holm(largest))}
-
-
-BEATS = "Does {} beat no augmentation?"
-LONGER = "Does {} do more than longer training?"
-NEEDS = "Does {} need its autoencoder?"
-BETTER = "Is {} better than standard augmentation?"
-ADDS = "Does {} add to standard augmentation?"
-
-
-def questions(arms, controls, protocol):
-    """What is asked of each method, in this order, with the pairs of arms that answer it.
-
-    Parameters
-    ----------
-    arms : list of str
-        The arms that were trained.
-    controls : {method: tuple of its controls without an autoencoder}
-    protocol : str
-
-    Returns
-    -------
-    {question: {method: list of pairs (arm, the arm it is set against)}}
-        An empty list where an arm is missing that the question needs. The last question is about
-        other arms than those before it, so it asks for a gain over none again.
-    """
-    methods = [method for method in controls if method in arms]
-    geometric = ["geometric"] if "geometric" in arms else []
-
-    def against(arm, others):
-        return [(arm, other) for other in others if other in arms]
-
-    asked = {BEATS: {arm: against(arm, ["none"]) for arm in methods + geometric}}
-    if protocol == "published":  # elsewhere all arms take the same number of steps
-        asked[LONGER] = {method: against(method, [f"longer-{method}"]) for method in methods}
-    asked[NEEDS] = {method: against(method, controls[method]) for method in methods
-                    if controls[method]}
-    if geometric:
-        asked[BETTER] = {method: against(method, geometric) for method in methods}
-    if geometric and protocol != "published":  # no arm trains as long as method+geometric there
-        asked[ADDS] = {method: against(f"{method}+geometric", ["geometric", "none"])
-                       for method in controls if f"{method}+geometric" in arms}
-    return asked
-
-
-def comparisons(arms, controls, protocol):
-    """All pairs (arm, the arm it is set against) that a report needs, each once."""
-    asked = questions(arms, controls, protocol)
-    pairs = [(arm, "none") for arm in arms if arm != "none"]
-    for methods in asked.values():
-        for several in methods.values():
-            pairs += several
-    return list(dict.fromkeys(pairs))
-
-
-def points(gain):
-    """+18.4 (+10.6 to +26.2)"""
-    # Adding 0.0 makes 0.0 of -0.0.
-    mean, *ends = (round(value, 1) + 0.0 for value in (gain["mean"], *(gain["ci95"] or [])))
-    return f"{mean:+.1f}" + (f" ({ends[0]:+.1f} to {ends[1]:+.1f})" if ends else "")
-
-
-def answers(gains, controls, protocol):
-    """The questions with their answers, a line each.
-
-    Parameters
-    ----------
-    gains : {arm: {other arm: gain}}
-        At least those of `comparisons`.
-    controls, protocol : see `questions`
-
-    Returns
-    -------
-    list of str
-    """
-    arms = ["none", *gains]
-    lines, before, asked_about = [], {}, {"none"}
-    for question, pairs in questions(arms, controls, protocol).items():
-        asked = {method: [gains[arm][other] for arm, other in several]
-                 for method, several in pairs.items() if several}
-        if question == ADDS:  # asks about other arms than the questions before it
-            before = {}
-        words = verdicts(asked, before)
-        for method, several in pairs.items():
-            asked_about.update(*several)
-            text = f"**{question.format(f'`{method}`')}** "
-            if not several:
-                lacking = controls[method] if question == NEEDS else [f"longer-{method}"]
-                lines.append(f"{text}Not asked: no arm {' or '.join(lacking)} was trained.")
-                continue
-            said = ", ".join(f"{points(gains[arm][other])} points over {other}"
-                             for arm, other in several)
-            more = explain(words[method], asked[method], before.get(method, []), len(asked))
-            lines.append(f"{text}{words[method]}: {said}{more}.")
-        for method, several in asked.items():
-            before[method] = [*before.get(method, []), *several]
-    return lines + exploratory({arm: over["none"] for arm, over in gains.items()
-                                if arm not in asked_about})
-
-
-def explain(word, gains, before, methods):
-    """What to add to "Not shown": the gain that would have been seen, or what stands against it."""
-    if word == "Too few runs to tell":
-        return f"; there are fewer than {FEWEST_UNITS} runs or test subjects"
-    if word != "Not shown":
-        return ""
-    if max(map(p_value, gains)) > LEVEL:
-        if not all(gain["standard_error"] for gain in gains):
-            return "; where a gain is the same in every run or subject, chance cannot be measured"
-        seen = max(detectable(gain, LEVEL / methods) for gain in gains)
-        if seen >= 100:
-            return "; not even a true gain of 100 points would be seen in 80 % of such experiments"
-        return f"; a true gain of {seen:.1f} points would be seen in 80 % of such experiments"
-    if max(map(p_value, [*gains, *before])) > LEVEL:
-        return "; this alone is above 0, but a question before it is not answered by Yes"
-    return f"; this alone is above 0, but not after Holm's correction for {methods} methods"
-
-
-def exploratory(gains):
-    """A line about the arms over none that no question is about: nobody asked beforehand what is
-    seen of them. gains: {arm: gain}"""
-    gains = {arm: gain for arm, gain in gains.items() if gain["units"] >= FEWEST_UNITS}
-    if not gains:
-        return []
-    adjusted = holm([p_value(gain) for gain in gains.values()])
-    above = [f"{arm} {points(gain)}" for (arm, gain), p in zip(gains.items(), adjusted)
-             if p <= LEVEL]
-    said = listed(above, 20) + ", above 0 after Holm's correction" if above else \
-        "none is above 0 after Holm's correction"
-    return [f"**Other arms over none** (exploratory, {len(gains)} looked at): {said}."]
-
-
 # ------------------------------------------------------------------------------------ the ladder
-WITHOUT_AUTOENCODER = {"person-mean": "the subject's mean faces",
-                       "linear": "a linear model of the change"}
+def ladder(hits, method, control, tests, uncertainty, training_faces):
+    """Where a method's gain over none comes from, a step at a time.
 
-
-def ladder(hits, subjects, controls, method="translate"):
-    """Where a method's gain under `published` comes from, a step at a time.
-
-    The steps are none -> longer-<method> -> the control with the highest accuracy -> the method;
-    arms that were not trained are left out. The steps add up to the gain over none. The control is
-    chosen by the accuracies that are then compared, which flatters its step a little and the
-    method's as much the less; of two controls that are as good, the intervals of both steps still
-    held the truth in 94 to 97 % of simulated experiments.
+    The steps lead from none to longer-<method>, the control and the method, all of which train
+    equally long but none; arms that were not trained are left out. Before the last two stands
+    their sum: all synthetic faces together.
 
     Parameters
     ----------
     hits : {arm: its `hits`}, with none and the method
-    subjects : see `per_unit`
-    controls : names of the method's controls without an autoencoder
-    method : str
+    method, control : str; control "" where there is none
+    tests, uncertainty, training_faces : see `accuracy`
 
     Returns
     -------
-    list of dict, a rung each
-        arm : str
-        accuracy : percent
-        source : what the step to it adds, in words; "" of the first
-        step : `gain` over the rung before; None of the first
-        over_none : `gain` over none; None of the first
-        chosen_from : list of the controls it was chosen from; empty of other arms
+    list of dict, a step each
+        arm, other : the step leads from the other arm to this one
+        source : what it adds, in words
+        part : whether it is a part of the step "all synthetic faces together"
+        accuracy : percent, of the arm
+        gain : see `gain`
     """
-    def mean(arm):
-        return accuracy(hits[arm], subjects, "published")["mean"]
-
-    def over(arm, other):
-        return gain(hits[arm], hits[other], subjects, "published")
-
-    trained = [arm for arm in controls if arm in hits]
-    best = [max(trained, key=mean)] if trained else []
-    arms = ["none", *(arm for arm in [f"longer-{method}"] if arm in hits), *best, method]
-    rungs = [{"arm": "none", "accuracy": mean("none"), "source": "", "step": None,
-              "over_none": None, "chosen_from": []}]
-    for before, arm in zip(arms, arms[1:]):
-        rungs.append({"arm": arm, "accuracy": mean(arm),
-                      "source": source_of_step(before, arm, method),
-                      "step": over(arm, before), "over_none": over(arm, "none"),
-                      "chosen_from": trained if arm in best else []})
-    return rungs
-
-
-def source_of_step(before, arm, method):
-    """What the step from one rung to the next adds, in words."""
-    if arm.startswith("longer-"):
-        return "longer training"
-    if arm != method:
-        added = WITHOUT_AUTOENCODER.get(arm, "the control's faces")
-    elif before == "none" or before.startswith("longer-"):
-        added = "the synthetic faces"
-    else:
-        return "the autoencoder"
-    return f"{added} and longer training" if before == "none" else added
+    longer = f"longer-{method}"
+    start, steps = "none", []
+    if longer in hits:
+        steps.append((longer, "none", "longer training", False))
+        start = longer
+    source = "all synthetic faces together"
+    if start == "none":
+        source += ", and longer training"
+    steps.append((method, start, source, False))
+    if control in hits:
+        steps += [(control, start, f"faces without an autoencoder ({control})", True),
+                  (method, control, "the autoencoder", True)]
+    return [{"arm": arm, "other": other, "source": source, "part": part,
+             "accuracy": accuracy(hits[arm], tests, uncertainty, training_faces)["mean"],
+             "gain": gain(hits[arm], hits[other], tests, uncertainty, training_faces)}
+            for arm, other, source, part in steps]
 
 
-def ladder_in_words(rungs):
-    """The ladder as one sentence, and one or two about how sure it is."""
-    method, steps = rungs[-1]["arm"], rungs[1:]
-    total = rungs[-1]["over_none"]
-    if len(steps) == 1:
-        return f"{method} over none: {points(total)} points, from {steps[0]['source']}; no " \
-            f"control was trained to take it apart."
-    parts = []
-    for rung in steps:
-        without = " (no autoencoder)" if rung["arm"] != method and \
-            not rung["arm"].startswith("longer-") else ""
-        parts.append((points(rung["step"]), rung["source"] + without))
-    if all(round(rung["step"]["mean"], 1) > 0 for rung in steps):
-        texts = [f"{value} from {source}" for value, source in parts]
-        texts[0] = texts[0].replace(" from ", " come from ", 1)
-        text = f"Of the {points(total)} points of {method} over none, "
-    else:
-        texts = [f"{value} from {source}" for value, source in parts]
-        text = f"{method} gains {points(total)} points over none, step by step: "
-    said = ", ".join(texts[:-1]) + f" and {texts[-1]}"
-    sentences = [f"{text}{said}."]
-    unsure = [rung["source"] for rung in steps
-              if rung["step"]["ci95"] and rung["step"]["ci95"][0] <= 0 <= rung["step"]["ci95"][1]]
-    if unsure:
-        sentences.append(f"Not distinguishable from 0: {listed(unsure, 9)}.")
-    for rung in steps:
-        if len(rung["chosen_from"]) > 1:
-            sentences.append(f"{rung['arm']} did best of {' and '.join(rung['chosen_from'])} on "
-                             f"these test faces and was chosen for that.")
-    return " ".join(sentences)
+# ------------------------------------------------------------------------------ several data sets
+def pooled(gains):
+    """One gain from several data sets.
+
+    Parameters
+    ----------
+    gains : list of `gain`, a data set each, two at least, with standard errors above 0
+
+    Returns
+    -------
+    dict
+        mean, ci95 : points. The mean over these data sets, weighted with the inverse of their
+        variances; its interval holds whether or not the true gains differ (Rice, Higgins and
+        Lumley, J. Royal Statistical Society A 181, 2018), but is about these data sets alone.
+        tau : points, the standard deviation of true gains over data sets (DerSimonian and Laird,
+        Controlled Clinical Trials 7, 1986).
+        elsewhere, elsewhere_ci95 : points. The mean over all data sets of which these are a sample
+        (random effects; interval of Hartung and Knapp, Statistics in Medicine 20, 2001, never
+        narrower than without their factor). Of two data sets it is very wide: one degree of
+        freedom.
+    """
+    from scipy import stats
+
+    means, errors, degrees = (np.array([values[key] for values in gains], float)
+                              for key in ("mean", "standard_error", "degrees"))
+    weights = 1 / errors**2
+    mean = np.sum(weights * means) / weights.sum()
+    half = half_width(1 / weights.sum(), degrees.min())  # the weights are estimates too
+    count = len(means)
+    spread = np.sum(weights * (means - mean)**2) - (count - 1)
+    tau2 = max(0, spread / (weights.sum() - np.sum(weights**2) / weights.sum()))
+    weights = 1 / (errors**2 + tau2)
+    elsewhere = np.sum(weights * means) / weights.sum()
+    factor = max(1, np.sum(weights * (means - elsewhere)**2) / (count - 1))
+    wide = np.sqrt(factor / weights.sum()) * stats.t.ppf(1 - LEVEL / 2, count - 1)
+    return {"mean": float(mean), "ci95": [float(mean - half), float(mean + half)],
+            "tau": float(np.sqrt(tau2)), "elsewhere": float(elsewhere),
+            "elsewhere_ci95": [float(np.clip(elsewhere + side * wide, -100, 100))
+                               for side in (-1, 1)]}

@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import csv
 import fcntl
-import importlib
 import json
 import os
 import re
@@ -36,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 import augment  # noqa: E402
 import evaluate  # noqa: E402
+import report  # noqa: E402
 import train_cae  # noqa: E402
 import train_classifier  # noqa: E402
 import utils  # noqa: E402
@@ -126,7 +126,7 @@ def run_here(name, *arguments):
         patch.setattr(sys, "argv", [str(ROOT / name), *map(str, arguments), *alone])
         patch.setattr(signal, "signal", lambda kind, handler: None)  # pytest's own stay
         try:
-            utils.run_script(importlib.import_module(name.removesuffix(".py")).main)
+            utils.run_script(ROOT / name)
         except SystemExit as end:
             return end.code
     return 0
@@ -164,8 +164,8 @@ def without_figures(patch):
     """Let no script draw, which would take most of the time."""
     for module, names in ((train_cae, ("draw_faces", "draw_cae")), (augment, ("draw",)),
                           (train_classifier, ("draw",)),
-                          (evaluate, ("draw_gains", "draw_accuracies", "draw_confusion",
-                                      "draw_ladder", "draw_curve"))):
+                          (report, ("draw_gains", "draw_accuracies", "draw_confusion",
+                                    "draw_ladder", "draw_curve"))):
         for name in names:
             patch.setattr(module, name, lambda *_, **__: None)
     patch.setattr(utils, "save_figure", lambda *_, **__: None)
@@ -207,6 +207,7 @@ def fast_baselines(monkeypatch):
     """Leave out the slow ones. Others would come back in another order if they were deleted."""
     fast = {name: evaluate.BASELINES[name] for name in ("1-NN", "linear SVM")}
     monkeypatch.setattr(evaluate, "BASELINES", fast)
+    monkeypatch.setattr(evaluate, "WITH_SYNTHETIC", ("linear SVM",))
 
 
 @pytest.fixture

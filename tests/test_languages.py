@@ -5,11 +5,11 @@ import re
 import subprocess
 import unicodedata
 
-import evaluate
-import utils
-
 import pytest
 from conftest import TINY, draw_tiny, metrics_of, predictions_of, sequence
+
+import report
+import utils
 
 WORDS = ["plain", "a b", "it's", 'say "x"', "$HOME", "`id`", "a\\b", "a\nb", "tab\tbed", "é",
          "表情", "غضب", "‏ימין", "😀", "a|b", "*", "-x", "~", "!!", "#1", "\x1b[2J", "é\n'\\$x",
@@ -48,11 +48,11 @@ def test_figures_tell_labels_apart(labels):
 
 def test_each_program_has_its_own_quoting():
     text = "50 % & $x_1$ #{y} a|b `c` *d* [e](f) <g> ~^\\"
-    assert re.sub(r"\\([\\`*_{}\[\]<>|#])", r"\1", evaluate.markdown_text(text)) == text
-    assert not re.search(r"(?<!\\)[|`*<\[_]", evaluate.markdown_text(text))
-    latex = evaluate.latex_text(text)
+    assert re.sub(r"\\([\\`*_{}\[\]<>|#])", r"\1", report.markdown_text(text)) == text
+    assert not re.search(r"(?<!\\)[|`*<\[_]", report.markdown_text(text))
+    latex = report.latex_text(text)
     assert not re.search(r"(?<!\\)[%&$#_{}~^]", latex) and latex.endswith(r"\textbackslash ")
-    assert evaluate.latex_text("dégoût 表情") == "dégoût 表情"
+    assert report.latex_text("dégoût 表情") == "dégoût 表情"
 
 
 ODD = ["غضب شديد", "खुशी", "‏ימין", "a|b`c`", "50 % $x_1^2$ & {y} #1\\n", "开心", "*b* [x](y) <b>"]
@@ -73,8 +73,8 @@ def test_odd_labels_and_folders(tmp_path, capfd):
     assert emotions == sorted(unicodedata.normalize("NFC", label) for label in ODD)
     assert set(predictions_of(folder)[0]) >= {f"p_{emotion}" for emotion in emotions}
     printed = [line for line in capfd.readouterr().out.splitlines() if line.startswith("next: ")]
-    report = (folder / "report" / "report.md").read_text("utf-8")
-    block = report.split("```")[-2].strip().splitlines()
+    text = (folder / "report" / "report.md").read_text("utf-8")
+    block = text.split("```")[-2].strip().splitlines()
     assert len(printed) == 3 and len(block) == 4
     for command in [line.removeprefix("next: ") for line in printed] + block:
         words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True)

@@ -1,239 +1,249 @@
-"""The statistics against values worked out by hand, and in a toy world whose truth is known."""
+"""The statistics against values worked out by hand, and in toy worlds whose truth is known."""
 
 import json
-
-import evaluate
-from data import baselines, statistics
-from data.faces import Faces
 
 import measured
 import numpy as np
 import pytest
+import simulate
 from conftest import ROOT
 from scipy import special, stats
 
-CONTROLS = {"translate": ("person-mean", "linear"), "interpolate": ("blend",),
-            "transfer": ("pixel-transfer",)}
-NOBODY = [np.array([""] * 4)]
+import evaluate
+import report
+from data import baselines, statistics
+from data.faces import Faces
+
+OF_SUBJECTS = statistics.over_subjects, 40
+OF_INITIALISATIONS = statistics.over_initialisations_and_faces, 40
+
+
+def faces(names, subjects):
+    """Test faces of which only these two are known; a letter each."""
+    return Faces(np.array([*names]), np.array([*subjects]), None, None)
 
 
 # ------------------------------------------------------------------------------------- by hand
 def one_face_a_subject(values):
-    """A gain of arms that are right or wrong on one face of each subject, over loso."""
-    first = [np.array([max(value, 0) / 100]) for value in values]
-    second = [np.array([max(-value, 0) / 100]) for value in values]
-    return first, second, [np.array([f"S{number}"]) for number in range(len(values))]
+    """A gain of arms that are right or wrong on one face of each subject, which a run each tests.
+    """
+    first = [np.array([[max(value, 0) / 100]]) for value in values]
+    second = [np.array([[max(-value, 0) / 100]]) for value in values]
+    return first, second, [faces(letter, letter) for letter in "ABCDEFGH"[:len(values)]]
 
 
 def test_t_interval_by_hand():
     # Of 1, 2, 3, 4: variance 5/3, t(0.975, 3) = 3.182446, half width 3.182446 sqrt(5/12) = 2.05426.
-    # Ten test faces to forty training faces: variance 5/3 (1/4 + 1/4), half 2.905162.
-    first, second, subjects = one_face_a_subject([1, 2, 3, 4])
-    for protocol, half in {"loso": 2.054260, "kfold": 2.054260, "holdout": 2.905162}.items():
-        found = statistics.gain(first, second, subjects, protocol, 10 / 40)
-        assert found["mean"] == 2.5 and found["won"] == 100 and found["degrees"] == 3
-        assert found["ci95"] == pytest.approx([2.5 - half, 2.5 + half], abs=1e-5)
-    # t(0.8, 3) = 0.978472: (3.182446 + 0.978472) sqrt(5/12) = 2.685854.
-    found = statistics.gain(first, second, subjects, "loso")
-    assert found["detectable"] == pytest.approx(2.685854, abs=1e-5)
-    first, second, subjects = one_face_a_subject([-100, 100])
-    found = statistics.gain(first, second, subjects, "loso")
-    assert found["ci95"] == [-100, 100] and found["won"] == 50  # and not +-1271
-    assert statistics.gain(*one_face_a_subject([3]), "loso")["ci95"] is None
+    first, second, tests = one_face_a_subject([1, 2, 3, 4])
+    for uncertainty in (statistics.over_subjects, statistics.over_subjects_and_folds,
+                        statistics.over_splits):
+        result = statistics.gain(first, second, tests, uncertainty, 40)
+        assert result["mean"] == 2.5 and result["won"] == 100 and result["degrees"] == 3
+        assert result["ci95"] == pytest.approx([2.5 - 2.054260, 2.5 + 2.054260], abs=1e-5)
+        # t(0.8, 3) = 0.978472: (3.182446 + 0.978472) sqrt(5/12) = 2.685854.
+        assert result["detectable"] == pytest.approx(2.685854, abs=1e-5)
+        assert result["initialisation"] is None  # one repeat shows nothing of it
+        # 2.5 / sqrt(5/12) = 3.872983: two-sided p with 3 degrees of freedom.
+        assert result["p"] == pytest.approx(0.0304662, abs=1e-6)
+    result = statistics.gain(*one_face_a_subject([-100, 100]), *OF_SUBJECTS)
+    assert result["ci95"] == [-100, 100] and result["won"] == 50  # and not +-1271
+    alone = statistics.gain(*one_face_a_subject([3]), *OF_SUBJECTS)
+    assert alone["ci95"] is None and alone["p"] == 1 and alone["detectable"] is None
 
 
 def test_two_way_variance_by_hand():
-    # Two runs, four faces of nobody known. Means of runs 2, 4; of faces 1, 2, 4, 5; of all 3.
+    # Two runs, four faces. Means of runs 2, 4; of faces 1, 2, 4, 5; of all 3.
     # Runs: variance 2 / 2 = 1. Faces: variance (4 + 1 + 1 + 4) / 3 = 10/3, / 4 = 5/6.
-    # Rest: all 0, so nothing is subtracted. Degrees (11/6)^2 / (1^2 / 1 + (5/6)^2 / 3) = 2.72986.
+    # Degrees (11/6)^2 / (1^2 / 1 + (5/6)^2 / 3) = 2.72986.
     values = np.array([[0, 1, 3, 4], [2, 3, 5, 6]], float)
-    variance, degrees = statistics.two_way_variance(values, NOBODY[0])
+    variance, degrees = statistics.two_way_variance(values, np.arange(4))
     assert variance == pytest.approx(11 / 6)
     assert degrees == pytest.approx((11 / 6)**2 / (1 + 25 / 108))
     # The four faces are of two subjects. Sums of the subjects' deviations: -3, 3.
     # 2/1 (9 + 9) / 16 = 9/4.
-    variance, _ = statistics.two_way_variance(values, np.array(["A", "A", "B", "B"]))
+    variance, _ = statistics.two_way_variance(values, np.array([0, 0, 1, 1]))
     assert variance == pytest.approx(1 + 9 / 4)
-    # Runs that differ face by face but not in the mean: [[1, -1], [-1, 1]] is interaction alone.
-    # Runs 0, faces 0; never less than either of them: 0.
-    assert statistics.two_way_variance(np.array([[1., -1], [-1, 1]]), np.array(["", ""]))[0] == 0
-    # One face more on one run: [[2, 0], [0, 0]]. Mean 1/2; runs 1, 0: variance 1/2 / 2 = 1/4;
-    # faces the same 1/4; rest +-1/2: 1/4 4 2/1 / 1 / 2 / 4 = 1/4.  1/4 + 1/4 - 1/4.
-    assert statistics.two_way_variance(np.array([[2., 0], [0, 0]]), np.array(["", ""]))[0] == \
-        pytest.approx(1 / 4)
+    # The repeats show a variance of 2 with 9 degrees: it stands in for that over runs.
+    variance, degrees = statistics.two_way_variance(values, np.arange(4), least=(2, 9))
+    assert variance == pytest.approx(2 + 5 / 6)
+    assert degrees == pytest.approx((17 / 6)**2 / (4 / 9 + 25 / 108))
+    assert statistics.two_way_variance(np.ones((2, 2)), np.arange(2)) == (0, 1)
 
 
-def test_kfold_takes_the_wider_interval():
+def test_crossed_variance_by_hand():
+    # Runs test faces A B, B C, C A; deviations 1 2, 0 -1, -3 1: sums of runs 3, -1, -2; of faces
+    # 2, 2, -4. Runs: 3/2 (9 + 1 + 4) / 36 = 7/12; faces: 3/2 (4 + 4 + 16) / 36 = 1; each alone:
+    # 6/5 (1 + 4 + 0 + 1 + 9 + 1) / 36 = 8/15.  7/12 + 1 - 8/15 = 21/20.
+    variance, degrees = statistics.crossed_variance(
+        np.array([1., 2, 0, -1, -3, 1]), np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 2, 0]))
+    assert variance == pytest.approx(21 / 20) and degrees == 2
+
+
+def test_deals_are_the_runs_in_which_every_face_is_tested():
+    tests = [faces(names, [""] * len(names)) for names in ("AB", "C", "B", "CA")]
+    values = [np.array([[1., 0]]), np.array([[1.]]), np.array([[0.]]), np.array([[1., 0]])]
+    result = statistics.over_deals_and_faces(values, tests, 10)
+    assert result.per_unit.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert result.mean == pytest.approx(1 / 2) and result.units == 3
+    one_deal = statistics.over_deals_and_faces(values[:2], tests[:2], 10)
+    assert one_deal.per_unit.tolist() == pytest.approx([2 / 3]) and one_deal.standard_error > 0
+
+
+def test_folds_take_the_wider_interval():
     # Subjects 0, 2 in one fold and 10, 12 in the other: folds differ more than subjects.
-    first = [np.array([0, 0.02]), np.array([0.10, 0.12])]
-    subjects = [np.array(["A", "B"]), np.array(["C", "D"])]
-    found = statistics.gain(first, [np.zeros(2)] * 2, subjects, "kfold")
-    assert found["degrees"] == 1 and found["standard_error"] == pytest.approx(5)
-    assert found["units"] == 2  # folds, of four subjects
-    first = [np.array([0, 0.12]), np.array([0.10, 0.02])]  # and here subjects do
-    found = statistics.gain(first, [np.zeros(2)] * 2, subjects, "kfold")
-    assert found["degrees"] == 3
-    assert found["standard_error"] == pytest.approx(stats.sem([0, 12, 10, 2]))
+    first = [np.array([[0, 0.02]]), np.array([[0.10, 0.12]])]
+    tests = [faces("AB", "AB"), faces("CD", "CD")]
+    of_folds = statistics.over_subjects_and_folds, 40
+    result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, *of_folds)
+    assert result["degrees"] == 1 and result["standard_error"] == pytest.approx(5)
+    assert result["units"] == 2  # folds, of four subjects
+    # p is the largest of both: of 6 / 5 with 1 degree of freedom, 2 arctan(5 / 6) / pi.
+    assert result["p"] == pytest.approx(2 * np.arctan(5 / 6) / np.pi)
+    first = [np.array([[0, 0.12]]), np.array([[0.10, 0.02]])]  # and here subjects do
+    result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, *of_folds)
+    assert result["degrees"] == 3
+    assert result["standard_error"] == pytest.approx(stats.sem([0, 12, 10, 2]))
+
+
+def test_an_interval_is_never_narrower_than_the_repeats_show():
+    # Two subjects gain 2 and 2, so over subjects there is no variance. But their three repeats are
+    # 0, 2, 4 and 1, 2, 3: variances 4 and 1, over three repeats 4/3 and 1/3, of the mean of two
+    # subjects (4/3 + 1/3) / 4 = 5/12, with 2 x 2 degrees of freedom.
+    values = [np.array([[0.], [2], [4]]), np.array([[1.], [2], [3]])]
+    tests = [faces("A", "A"), faces("B", "B")]
+    result = statistics.over_subjects(values, tests, 40)
+    assert result.standard_error == pytest.approx(np.sqrt(5 / 12))
+    assert result.degrees == 4 and result.initialisation == 1
+    # Subjects that gain 2 and 12: variance 50 / 2 = 25, of which 5/12 are initialisation.
+    result = statistics.over_subjects([values[0], values[1] + 10], tests, 40)
+    assert result.standard_error == pytest.approx(5)
+    assert result.initialisation == pytest.approx(5 / 12 / 25)
+    # Repeats are paired: arms that rise and fall together gain the same in each of them.
+    first, second = [run / 100 for run in values], [(run - 3) / 100 for run in values]
+    result = statistics.gain(first, second, tests, *OF_SUBJECTS)
+    assert result["mean"] == pytest.approx(3) and result["standard_error"] == 0
 
 
 def test_accuracies_and_units_by_hand():
-    hits = [np.array([1, 0.5, 0.5]), np.array([0.0])]
-    subjects = [np.array(["A", "B", "A"]), np.array(["C"])]
-    assert statistics.accuracy(hits, subjects, "holdout")["per_unit"] == pytest.approx([200 / 3, 0])
-    found = statistics.accuracy(hits, subjects, "loso")
-    assert found["per_unit"] == [75, 50, 0] and found["mean"] == pytest.approx(125 / 3)
-    low, high = found["ci95"]
+    hits = [np.array([[1, 1, 0], [1, 0, 1]]), np.array([[0.0], [0.0]])]
+    tests = [faces("ABC", "STS"), faces("D", "U")]
+    result = statistics.accuracy(hits, tests, statistics.over_splits, 10)
+    assert result["per_unit"] == pytest.approx([200 / 3, 0])
+    result = statistics.accuracy(hits, tests, *OF_SUBJECTS)
+    assert result["per_unit"] == [75, 50, 0] and result["mean"] == pytest.approx(125 / 3)
+    low, high = result["ci95"]
     assert 0 < low < 125 / 3 < high < 100
     # Symmetric in the logarithm of the odds.
     middle = (special.logit(low / 100) + special.logit(high / 100)) / 2
     assert middle == pytest.approx(special.logit(125 / 300))
-    sure = statistics.accuracy([np.ones(4)] * 5, NOBODY * 5, "published")
+    nobody = [faces("ABCD", [""] * 4)]
+    sure = statistics.accuracy([np.ones((2, 4))] * 5, nobody * 5, *OF_INITIALISATIONS)
     assert sure["ci95"] == [100, 100] and sure["units"] == 4
-    assert statistics.accuracy([np.ones(4)], NOBODY, "published")["ci95"] is None
-    assert len(set(statistics.clusters(["A", "", "", "A"]))) == 3
+    assert statistics.accuracy([np.ones((2, 4))], nobody, *OF_INITIALISATIONS)["ci95"] is None
+    one, other = faces("xA", ["A", ""]), faces("Ay", ["", "A"])  # face A, of nobody, tested twice
+    assert statistics.clusters([one, other]).tolist() == [1, 0, 0, 1]
 
 
-# ------------------------------------------------------------------------------------- verdicts
+# -------------------------------------------------------------------------------------- answers
 def made_up(mean, error=1.0, units=10):
     return {"mean": mean, "standard_error": error, "degrees": 9, "units": units,
-            "ci95": [mean - 2.262 * error, mean + 2.262 * error], "won": 50, "detectable": 3.1}
+            "ci95": [mean - 2.262 * error, mean + 2.262 * error],
+            "p": statistics.p_value(mean, error**2, 9, units), "initialisation": 0.5}
 
 
-@pytest.mark.parametrize("said, gains", [
-    ("Yes", [made_up(3)]), ("Not shown", [made_up(1)]), ("No", [made_up(-3)]),
-    ("Not shown", [made_up(3), made_up(1)]), ("No", [made_up(5), made_up(-3)]),
-    ("Not shown", [made_up(-2.4), made_up(0)]),  # below 0 alone, not as the worst of two
-    ("Too few runs to tell", [made_up(3, units=4)]), ("Yes", [made_up(3, error=0.0)]),
-    ("Not shown", [made_up(0, error=0.0)])])
-def test_verdicts(said, gains):
-    assert statistics.verdicts({"translate": gains}) == {"translate": said}
+def asked(count):
+    return [{"question": "?", "method": "", "arm": str(row), "other": "none"}
+            for row in range(count)]
 
 
-def test_holm_and_the_questions_before():
+@pytest.mark.parametrize("answer, gain", [
+    ("Yes", made_up(3)), ("Not shown", made_up(1)), ("No", made_up(-3)),
+    ("Too few runs to tell", made_up(3, units=4)),
+    ("Yes", made_up(3, error=0.0)),  # the same gain in ten units: a sign test, 2 / 2^10
+    ("Not shown", made_up(3, error=0.0, units=5)), ("Not shown", made_up(0, error=0.0))])
+def test_an_answer(answer, gain):
+    row, = statistics.answers(asked(1), [gain])
+    assert row["answer"] == answer and row["gain"] == gain["mean"]
+    assert row["at_most"] == gain["ci95"][1] and row["p"] == gain["p"]
+    # (t(0.975, 9) + t(0.8, 9)) standard errors
+    assert row["detectable"] == (pytest.approx(2.262157 + 0.883404) if gain["standard_error"]
+                                 else None)
+
+
+def test_answers_are_corrected_for_the_whole_report():
     assert statistics.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
-    asked = {"A": [made_up(2.5)], "B": [made_up(1)]}
-    assert statistics.verdicts({"A": asked["A"]})["A"] == "Yes"
-    assert statistics.verdicts(asked)["A"] == "Not shown"  # not small enough for two
-    assert statistics.verdicts({"A": [made_up(9)]}, {"A": [made_up(0)]})["A"] == "Not shown"
+    gains = [made_up(2.5), made_up(-2.5), made_up(0)]
+    rows = statistics.answers(asked(3), gains)
+    assert [row["answer"] for row in rows] == ["Not shown"] * 3  # 0.034, not small enough for three
+    assert rows[0]["p"] == pytest.approx(3 * gains[0]["p"])
+    assert [row["answer"] for row in statistics.answers(asked(1), gains[:1])] == ["Yes"]
 
 
-def test_answers():
-    gains = {"translate": {"none": made_up(9), "longer-translate": made_up(5),
-                           "person-mean": made_up(-4), "geometric": made_up(8)},
-             "geometric": {"none": made_up(0.5)}, "person-mean": {"none": made_up(6)},
-             "longer-translate": {"none": made_up(2)},
-             "translate+geometric": {"none": made_up(9), "geometric": made_up(3)},
-             "interpolate": {"none": made_up(7), "geometric": made_up(0)},
-             "pixel-transfer": {"none": made_up(8)}}
-    lines = statistics.answers(gains, CONTROLS, "published")
-    for said in (
-            "Does `translate` beat no augmentation?** Yes: +9.0 (+6.7 to +11.3) points over none.",
-            "`geometric` beat no augmentation?** Not shown: +0.5 (-1.8 to +2.8) points over none; "
-            "a true gain of 3.8 points would be seen in 80 %",  # t(1 - 0.025 / 3) + t(0.8)
-            "**Does `translate` do more than longer training?** Yes",
-            "**Does `translate` need its autoencoder?** No: -4.0 (-6.3 to -1.7) points over pers",
-            "**Is `translate` better than standard augmentation?** Not shown: +8.0 (+5.7 to +10.3) "
-            "points over geometric; this alone is above 0, but a question before it is not",
-            "Does `interpolate` do more than longer training?** Not asked: no arm longer-interpola",
-            "(exploratory, 2 looked at): translate+geometric +9.0 (+6.7 to +11.3), pixel-"):
-        assert any(said in line for line in lines), said
-    lines = statistics.answers(gains, CONTROLS, "loso")
-    assert not any("longer training" in line for line in lines)
-    # Only where all arms take as many steps: nothing trains as long as translate+geometric.
-    assert "**Does `translate` add to standard augmentation?** Yes: +3.0 (+0.7 to +5.3) points " \
-        "over geometric, +9.0 (+6.7 to +11.3) points over none." in lines
-    for mean in (0, 5):  # five splits on which the arm gains the same
-        same, = statistics.answers({"mine": {"none": made_up(mean, error=0.0, units=5)}},
-                                   {"mine": ()}, "holdout")
-        assert "Not shown" in same and same.endswith("chance cannot be measured.")
-    wide, = statistics.answers({"mine": {"none": made_up(9, error=40.0)}}, {"mine": ()}, "holdout")
-    assert wide.endswith("not even a true gain of 100 points would be seen in 80 % of such "
-                         "experiments.")
-    own = statistics.answers({"mine": {"none": made_up(3)}}, {"mine": ()}, "loso")
-    assert len(own) == 1 and "`mine` beat no augmentation?** Yes: +3.0" in own[0]
-    pairs = statistics.comparisons(["none", *gains], CONTROLS, "published")
-    assert ("translate", "person-mean") in pairs and ("geometric", "none") in pairs
-    assert len(set(pairs)) == len(pairs)
+def test_what_is_asked():
+    controls = {"translate": "person-mean", "mine": ""}
+    arms = ["none", "geometric", "translate", "longer-translate", "person-mean", "mine",
+            "translate+geometric", "person-mean+geometric"]
+    pairs = [(row["method"], row["arm"], row["other"])
+             for row in statistics.questions(arms, controls, same_steps=True)]
+    assert pairs == [("translate", "translate", "none"), ("mine", "mine", "none"),
+                     ("translate", "translate", "longer-translate"),
+                     ("translate", "translate", "person-mean"),
+                     ("translate", "translate", "geometric"), ("mine", "mine", "geometric"),
+                     ("translate", "translate+geometric", "geometric"),
+                     ("translate", "translate+geometric", "person-mean+geometric"),
+                     ("", "geometric", "none")]
+    # Where arms differ in steps, nothing is set against geometric.
+    others = [row["other"] for row in statistics.questions(arms, controls, same_steps=False)]
+    assert "geometric" not in others and "person-mean+geometric" in others
+    assert statistics.questions(["none"], controls, same_steps=True) == []
 
 
-# ------------------------------------------------------------------------------------ toy worlds
-def toy_world(protocol, rng, accuracies, runs, faces, people, classifiers=3):
-    """`hits` of arms, {arm: accuracy}, that are the truth exactly, and `subjects`.
-
-    A face is right if a sum of normal deviates is positive: of the subject, the face, the
-    training (a run's), the classifier. Subjects and faces matter to all arms and to each arm.
-    Under holdout it matters too which faces an arm is trained on: runs have most of them in common.
-    """
-    def normal(scale, *shape):
-        return scale * rng.standard_normal(shape)
-
-    number = np.arange(faces) % people
-    if protocol == "holdout":  # a fresh fifth of the faces in each run
-        tested = [rng.permutation(faces)[:faces // 5] for _ in range(runs)]
-    elif protocol in statistics.ONE_SPLIT:
-        tested = [np.arange(faces)] * runs
-    else:
-        tested = [np.flatnonzero(number % runs == run) for run in range(runs)]
-    common = normal(0.5, people)[number] + normal(1, faces)
-    shared = 0.15 if protocol == "holdout" else 0
-    total, hits = np.sqrt(0.25 + 1 + 0.09 + 0.16 + 0.0625 + 0.5 + shared**2), {}
-    for arm, share in accuracies.items():
-        own = common + normal(0.3, people)[number] + normal(0.4, faces)
-        hits[arm], taught = [], normal(shared, faces)
-        for rows in tested:
-            training = normal(0.25, 1)
-            if shared:
-                training += np.delete(taught, rows).sum() / np.sqrt(faces - len(rows))
-            sums = own[rows] + training + normal(np.sqrt(0.5), classifiers, len(rows))
-            hits[arm].append((sums + special.ndtri(share) * total > 0).mean(0))
-    names = np.array([f"S{person}" for person in number])
-    return hits, [names[rows] for rows in tested]
+# ----------------------------------------------------------------------------------- toy worlds
+@pytest.mark.parametrize("name", ("published", "cv", "holdout", "kfold",
+                                  "loso, 3, strong initialisation"))
+def test_intervals_hold_the_truth(name):
+    of_gain, of_accuracy, _ = simulate.simulate(name, 60)  # `tests/simulate.py` has more worlds
+    assert of_gain >= 0.85 and of_accuracy >= 0.85
 
 
-WORLDS = {"published": {"runs": 5, "faces": 43, "people": 10},
-          "given": {"runs": 5, "faces": 100, "people": 100},
-          "holdout": {"runs": 10, "faces": 213, "people": 213},
-          "loso": {"runs": 10, "faces": 210, "people": 10},
-          "kfold": {"runs": 5, "faces": 120, "people": 40}}
+def test_wrong_words_are_rare():
+    assert simulate.wrong_words("loso, 3, strong initialisation", 40) <= 0.1
 
 
-@pytest.mark.parametrize("protocol", WORLDS)
-def test_intervals_hold_the_truth(protocol):
-    rng, worlds, held, held_accuracy = np.random.default_rng(1), 600, 0, 0
-    for _ in range(worlds):
-        hits, subjects = toy_world(protocol, rng, {"new": 0.75, "old": 0.65}, **WORLDS[protocol])
-        low, high = statistics.gain(hits["new"], hits["old"], subjects, protocol, 0.25)["ci95"]
-        held += low <= 10 <= high
-        low, high = statistics.accuracy(hits["new"], subjects, protocol, 0.25)["ci95"]
-        held_accuracy += low <= 75 <= high
-    print(protocol, held / worlds, held_accuracy / worlds)
-    assert 0.93 <= held / worlds <= 0.97
-    assert 0.93 <= held_accuracy / worlds <= 0.97
+# ----------------------------------------------------------------- the ladder, several data sets
+def test_ladder():
+    arms = {"none": 0.6, "longer-translate": 0.75, "person-mean": 0.85, "translate": 0.97}
+    hits, tests = simulate.toy_world("published", np.random.default_rng(3), arms)
+    steps = statistics.ladder(hits, "translate", "person-mean", tests, *OF_INITIALISATIONS)
+    assert [(step["arm"], step["other"], step["part"]) for step in steps] == [
+        ("longer-translate", "none", False), ("translate", "longer-translate", False),
+        ("person-mean", "longer-translate", True), ("translate", "person-mean", True)]
+    total, longer, together, control, rest = (gain["mean"] for gain in (
+        statistics.gain(hits["translate"], hits["none"], tests, *OF_INITIALISATIONS),
+        *(step["gain"] for step in steps)))
+    assert longer + together == pytest.approx(total) and control + rest == pytest.approx(together)
+    assert [step["accuracy"] for step in steps] == pytest.approx(
+        [100 * np.mean(hits[step["arm"]]) for step in steps])
+    labels = report.draw_ladder({"translate": steps}).axes[0].get_yticklabels()
+    assert labels[0].get_text() == "none: " + f"{100 * np.mean(hits['none']):.1f} %"
+    few = {arm: hits[arm] for arm in ("none", "translate")}
+    only, = statistics.ladder(few, "translate", "", tests, *OF_INITIALISATIONS)
+    assert only["other"] == "none" and "longer training" in only["source"]
 
 
-@pytest.mark.parametrize("protocol, good", [("loso", 0.6), ("loso", 0.9), ("published", 0.6)])
-def test_false_answers_are_rare(protocol, good):
-    """Arms that are all equal, or that all beat none and no other: how often a report says "Yes"
-    where it is not so, to any question, and "No" to the question of controls."""
-    rng, worlds, yes, no, asked = np.random.default_rng(2), 150, 0, 0, 0
-    arms = ["geometric", *CONTROLS, "longer-translate"]
-    arms += [arm for several in CONTROLS.values() for arm in several] + ["translate+geometric"]
-    pairs = statistics.comparisons(["none", *arms], CONTROLS, protocol)
-    for _ in range(worlds):
-        hits, subjects = toy_world(protocol, rng, {"none": 0.6, **dict.fromkeys(arms, good)},
-                                   **WORLDS[protocol])
-        gains = {}
-        for arm, other in pairs:
-            gains.setdefault(arm, {})[other] = statistics.gain(hits[arm], hits[other], subjects,
-                                                             protocol)
-        lines = statistics.answers(gains, CONTROLS, protocol)
-        false = [line for line in lines if good == 0.6 or "no augmentation" not in line]
-        yes += any("?** Yes" in line for line in false)
-        about = [line for line in lines if "autoencoder" in line]
-        no += sum("?** No:" in line for line in about)
-        asked += len(about)
-    print(protocol, good, yes / worlds, no / asked)
-    assert yes / worlds < 0.05 and no / asked < 0.05
+def test_pooled_gains_by_hand():
+    # Weights 1 and 1/4: mean (1 + 6/4) / (5/4) = 2, variance 4/5. Q = 1 + 16/4 = 5;
+    # tau^2 = (5 - 1) / (5/4 - 17/16 / (5/4)) = 10. Weights 1/11 and 1/14: mean 3.2.
+    several = [made_up(1, error=1.0), made_up(6, error=2.0)]
+    result = statistics.pooled(several)
+    assert result["mean"] == pytest.approx(2) and result["tau"] == pytest.approx(np.sqrt(10))
+    assert result["elsewhere"] == pytest.approx(3.2)
+    # The fewest degrees, 9: t 2.262157.
+    half = 2.262157 * np.sqrt(0.8)
+    assert result["ci95"] == pytest.approx([2 - half, 2 + half], abs=1e-5)
+    # Q with the new weights is 25 / 25 = 1: sqrt(1 / (1/11 + 1/14)) = 2.48193 times t(0.975, 1).
+    assert result["elsewhere_ci95"] == pytest.approx([3.2 - 31.5360, 3.2 + 31.5360], abs=1e-3)
+    assert statistics.pooled([made_up(1), made_up(1.1)])["tau"] == 0
 
 
 # ------------------------------------------------------------------- baselines, nearness, novelty
@@ -254,6 +264,20 @@ def test_baselines_tell_stripes_apart_and_take_few_faces():
         assert np.mean(predict(train, emotions, test) == true) >= 0.9, name
         for few in (2, 3, 5):
             assert predict(train[:few], emotions[:few], test[:1]).shape == (1,), name
+
+
+def test_synthetic_faces_are_fitted_beside_real_ones():
+    """Real faces show one emotion alone: that there is another one, only synthetic faces tell."""
+    rng = np.random.default_rng(0)
+    train, emotions = striped(rng, 60)
+    test, true = striped(rng, 20)
+    angry = emotions == "AN"
+    real = Faces(None, None, emotions[angry], train[angry])
+    synthetic = {"images": np.float32(train[~angry][..., None] / 255), "emotions": emotions[~angry]}
+    for name in baselines.WITH_SYNTHETIC:
+        predict = baselines.BASELINES[name]
+        said = baselines.predict_with_synthetic(predict, real, synthetic, test)
+        assert np.mean(said == true) >= 0.9, name
 
 
 def test_rare_emotions_are_in_the_part_that_is_fitted():
@@ -300,27 +324,18 @@ def test_nearness_and_novelty_by_hand():
     assert nobody["takes"] is None and nobody["nearest"] == pytest.approx(0.01)
 
 
-# ----------------------------------------------------------------------------------- the ladder
-def test_ladder():
-    rng = np.random.default_rng(3)
-    arms = {"none": 0.6, "longer-translate": 0.75, "person-mean": 0.85, "linear": 0.7,
-            "translate": 0.97}
-    hits, subjects = toy_world("published", rng, arms, **WORLDS["published"])
-    rungs = statistics.ladder(hits, subjects, CONTROLS["translate"])
-    assert [rung["arm"] for rung in rungs] == ["none", "longer-translate", "person-mean",
-                                               "translate"]
-    assert sum(rung["step"]["mean"] for rung in rungs[1:]) == pytest.approx(
-        rungs[-1]["over_none"]["mean"])
-    assert [rung["accuracy"] for rung in rungs] == pytest.approx(
-        [100 * np.mean(hits[rung["arm"]]) for rung in rungs])
-    said = statistics.ladder_in_words(rungs)
-    assert "come from longer training" in said and "did best of person-mean and linear" in said
-    assert evaluate.draw_ladder(rungs).axes[0].get_yticklabels()[0].get_text().startswith("none")
-    short = statistics.ladder({arm: hits[arm] for arm in ("none", "translate")}, subjects, ())
-    assert "no control was trained" in statistics.ladder_in_words(short)
-    worse = {**hits, "translate": [np.zeros(43)] * 5}
-    rungs = statistics.ladder(worse, subjects, CONTROLS["translate"])
-    assert "step by step" in statistics.ladder_in_words(rungs)
+def test_new_people_of_several_data_sets_are_pooled():
+    def metrics(name, protocol, gain):
+        return {"dataset": {"name": name}, "protocol": protocol, "answers": [],
+                "arms": {"none": {"gain": None}, "translate": {"gain": gain}}}
+
+    several = {"a": metrics("JAFFE", "loso", made_up(1)), "b": metrics("CK+", "kfold", made_up(3)),
+               "c": metrics("CK+", "loso", made_up(9)),  # of one data set the first counts
+               "d": metrics("KDEF", "published", made_up(9))}  # these are not new people
+    row, = report.pooled_rows(several)
+    assert row["arm"] == "translate" and row["against"] == "none" and row["data sets"] == "2"
+    assert row["these data sets, points"].startswith("+2.0 (")
+    assert report.pooled_rows({"a": several["a"], "d": several["d"]}) == []
 
 
 # ------------------------------------------------------------------------------ numbers in print
@@ -332,9 +347,9 @@ def test_the_papers_numbers():
     true, predicted = np.repeat(cells, np.ravel(augmented), axis=0).T
     assert evaluate.macro_averages(true, predicted, range(7)) == pytest.approx(
         (0.8626, 0.8639, 0.8583), abs=5e-5)
-    assert np.mean(true == predicted) == evaluate.PAPER["augmented"] / 43
-    assert evaluate.PAPER["augmented"] / 43 == pytest.approx(0.8605, abs=5e-5)
-    assert evaluate.PAPER["gain"] == pytest.approx(20.93, abs=0.005)
+    assert np.mean(true == predicted) == report.PAPER["augmented"] / 43
+    assert report.PAPER["augmented"] / 43 == pytest.approx(0.8605, abs=5e-5)
+    assert report.PAPER["gain"] == pytest.approx(20.93, abs=0.005)
 
 
 def test_macro_averages_leave_out_absent_emotions_and_count_0_of_0_as_0():
@@ -347,12 +362,11 @@ def test_every_number_of_the_readmes_table_is_in_the_files():
     readme, several = (ROOT / "README.md").read_text("utf-8"), measured.read_measured()
     table = readme.split(f"{measured.BEGIN}\n")[1].split(f"\n{measured.END}")[0]
     assert table == measured.table(several)
-    for protocol in measured.PROTOCOLS:  # and by a way of their own
-        text = (measured.MEASURED / f"jaffe-{protocol}.metrics.json").read_text()
+    for name, label in measured.ROWS.items():  # and by a way of their own
+        text = (measured.MEASURED / f"{name}.metrics.json").read_text()
         arms, share = json.loads(text)["arms"], 1 if '"baselines"' in text else 100
         for arm in ("translate", "interpolate"):
-            before, after = (share * arms[name]["accuracy"]["mean"] for name in ("none", arm))
+            before, after = (share * arms[key]["accuracy"]["mean"] for key in ("none", arm))
             low, high = (arms[arm].get("gain") or arms[arm]["gain_points"])["ci95"]
-            row, = [line for line in table.splitlines()
-                    if f"(`{protocol}`) | {before:.1f} %" in line]
+            row, = [line for line in table.splitlines() if f"| {label} | {before:.1f} %" in line]
             assert f" {after:.1f} %, {after - before:+.1f} ({low:+.1f} to {high:+.1f}) |" in row
