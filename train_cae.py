@@ -21,9 +21,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import utils
-from data.emotions import EMOTION_NAMES
 from data.experiment import SETTINGS, create_or_resume, faces_of, split_settings
 from data.faces import SIDE, as_input
+from data.reading.words import EMOTION_NAMES
 from data.registration import SCALES, mean_face, register, warp
 from data.splits import make_split
 from utils import Job, Problem

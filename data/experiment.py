@@ -350,11 +350,12 @@ def create_or_resume(folder, data, results, given):
         settings = experiment.settings | {"test": given.get("test", experiment.settings["test"])}
     patterns = settings["subject"], settings["emotion"], settings["labels"]
     data_set = load_faces(path, settings["crop"].replace("manifest", ""), *patterns,
-                          alone=not settings["test"])
+                          complete=not settings["test"])
     if settings["test"]:
         plain = "none" if settings["crop"] == "none" else "square"
         data_set = with_test_set(data_set, load_faces(
-            settings["test"], "", *patterns, alone=False, plain=plain, may_have_other_names=True))
+            settings["test"], "", *patterns, complete=False, fallback_crop=plain,
+            subject_optional=True, option="--test"))
         require_emotions(data_set.faces)
     utils.warn(*data_set.notes)
     if not experiment:

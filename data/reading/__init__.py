@@ -1,0 +1,285 @@
+"""From a path to entries, a face each: the only room that knows how data sets lie on disks.
+
+A label is read where a row of DATASETS recognises the data set, where folders or columns are words
+for emotions, or where the user says where it stands. Otherwise `refusal` says what lies there and
+which options would read it.
+"""
+
+import collections
+import re
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+from data.reading import datasets, files, tables, trees
+from data.reading.files import Entry, encodable, suffix
+from data.reading.words import base, meaning, parsed_labels, side_in, side_of, stem
+from utils import Problem, listed, shell_quoted
+
+LAYOUTS = "a folder or zip with EMOTION/file, with train/EMOTION/file and test/EMOTION/file, or " \
+    f"with JAFFE's names (KA.AN1.39.tiff), or a CSV with {tables.FORMS}"
+
+
+class Listing(NamedTuple):
+    """What lies in a folder or zip."""
+
+    place: str
+    option: str
+    files: list  # of File
+    images: list
+    tables: dict  # {File of a table: why it cannot be read, "" if it can}
+
+
+def read(path, emotion="", subject="", option="--data", labels="", subject_optional=False):
+    """The faces of a folder, zip or table, whatever its layout.
+
+    Parameters
+    ----------
+    path : path
+    emotion, subject : regular expressions that find the emotion, or the subject, in a file's name
+        or else in its path: their first group that is not empty or, without groups, the match
+    option : what gave the path, for messages
+    labels : "1=surprise,contempt=": these labels count as words for emotions
+    subject_optional : whether `subject` may match none of the names; it is then not used
+
+    Returns
+    -------
+    list of Entry, notes
+
+    Raises
+    ------
+    Problem
+        for what cannot be read, or says no emotion
+    """
+    path, label_names = Path(path), any(
+        re.fullmatch(row.file, Path(path).name, re.IGNORECASE)
+        for row in datasets.DATASETS.values() if row.file)
+    require_readable(path, option)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        found, notes = files.list_folder(path) if path.is_dir() else files.list_zip(path, option)
+    elif label_names:  # a known data set's label file lies with, or beside, the images
+        folder = path.absolute().parent
+        if not any(map(files.is_image, files.list_folder(folder)[0])):
+            folder = folder.parent
+        return read(folder, emotion, subject, option, labels, subject_optional)
+    else:
+        found, notes = None, []
+        entries, more_notes = read_table(files.file_at(path), tables.beside(path.parent))
+    if found is not None:
+        listing = listing_of(encodable(path), option, found)
+        notes += skipped_kinds(listing)
+        entries, more_notes = read_listing(listing, emotion, subject, parsed_labels(labels))
+    notes += more_notes
+    if emotion:
+        entries = [entry._replace(emotion=matched(entry, emotion, "--emotion"))
+                   for entry in entries]
+    if subject_optional and subject and not any(search(subject, entry.name) for entry in entries):
+        return entries, [*notes, f"--subject matches no name of {option} and is not used for it"]
+    if subject:
+        entries = [entry._replace(subject=matched(entry, subject, "--subject"))
+                   for entry in entries]
+    return entries, notes
+
+
+def require_readable(path, option):
+    """Raise `Problem`, with the next step, for what is no folder, zip or table."""
+    place = f"{option} {encodable(path)}"
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE) and not path.exists():
+        raise Problem(f"{place}: is an address; download it, then give {option} the file or folder")
+    if not path.exists():
+        raise Problem(f"{place}: no such file or folder; give {LAYOUTS}")
+    if path.is_dir():
+        return
+    if not path.is_file():
+        raise Problem(f"{place}: no file that can be read; give {LAYOUTS}")
+    kind = path.suffix.lower()
+    try:
+        if tarfile.is_tarfile(path):
+            kind = ".tar"
+    except OSError as error:
+        raise Problem(f"{place}: cannot be read ({error.strerror}); give access") from error
+    if kind in (".tar", ".rar", ".7z"):
+        raise Problem(f"{place}: is a {kind[1:]} archive; unpack it and give {option} the folder")
+    if files.is_image(files.file_at(path)):
+        raise Problem(f"{place}: is one image; give {option} the folder above the images")
+    if kind not in tables.SUFFIXES | {".zip"}:
+        raise Problem(f"{place}: is no folder, zip or CSV; give {LAYOUTS}")
+
+
+# ---------------------------------------------------------------------------------- what is there
+def listing_of(place, option, found):
+    """The `Listing` of the files of a folder or zip."""
+    candidates = [file for file in found if suffix(file) in tables.SUFFIXES]
+    return Listing(place, option, found, list(filter(files.is_image, found)),
+                   {file: why_not(file) for file in candidates})
+
+
+def why_not(file):
+    """Why a table cannot be read, or ""."""
+    try:
+        with tables.opened(file) as table:
+            return "" if datasets.reader_of(table) != tables.read_any else tables.why_not(table)
+    except Problem as problem:
+        return str(problem).removeprefix(f"{file.place}: ")
+
+
+def read_table(file, find):
+    """(entries, notes) of one table."""
+    with tables.opened(file, find) as table:
+        return datasets.reader_of(table)(table)
+
+
+def skipped_kinds(listing):
+    """What is said of files that are no images: a list of sentences."""
+    images = set(listing.images)
+    kinds = collections.Counter(suffix(file) or "no suffix" for file in listing.files
+                                if file not in images)
+    if not kinds or not images:
+        return []
+    counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
+    empty = {folder for file in listing.files for folder in [file.name.rpartition("/")[0]]
+             if meaning(base(folder))} - {file.name.rpartition("/")[0] for file in images}
+    return [f"{kinds.total()} files that are no images were skipped: {listed(counts, 5)}"] + (
+        [f"no image that can be read lies in {listed(sorted(empty), 8)}"] if empty else [])
+
+
+# -------------------------------------------------------------------------------- folders and zips
+def read_listing(listing, emotion, subject, renamed):
+    """(entries, notes) of a folder or zip: by a known data set, by folders, by the tables in it."""
+    images, known = listing.images, [file for file, reason in listing.tables.items() if not reason]
+    if emotion and images:
+        return unlabelled(listing, emotion, subject)
+    faces = datasets.labelled_faces(listing.files, images) or \
+        images and datasets.named_faces(images)
+    if faces:
+        return faces
+    bare = [file.name for file in images if "/" not in file.name]
+    reason = "these lie in no folder, the other images do: " + listed(bare, 3) \
+        if 0 < len(bare) < len(images) else "the emotion is unclear"
+    spans = subject and [span_of(subject, file.name) for file in images]
+    try:
+        faces = trees.read_tree(images, renamed, spans)
+    except Problem as problem:
+        raise refusal(listing, str(problem)) from None
+    if faces:
+        notes = [datasets.odd_names(images)] if datasets.odd_names(images) else []
+        if known:
+            notes.append(f"{listed([file.name for file in known], 3)}: lists faces too and was not "
+                         f"read; give {listing.option} that file for what it says")
+        return faces[0], faces[1] + notes
+    if known:
+        return read_tables(listing, known)
+    raise refusal(listing, reason if images else "holds no image that can be read")
+
+
+def unlabelled(listing, emotion, subject):
+    """(entries, notes) for --emotion to label; subjects where a known data set's names tell."""
+    images = listing.images
+    named = datasets.named_faces(images)
+    subjects = [entry.subject for entry in named[0]] if named else [""] * len(images)
+    names, splits = [file.name for file in images], []
+    levels = trees.levels_of(names, [span_of(emotion, name) for name in names])
+    if subject:
+        other = trees.levels_of(names, [span_of(subject, name) for name in names])
+        levels = {number: [folder and levels[number][row] for row, folder in enumerate(folders)]
+                  for number, folders in other.items()}
+    splits = trees.sides_of(levels, names)
+    return [Entry(file.name, who, "", split, (), file.read, file.place)
+            for file, who, split in zip(images, subjects, splits)], []
+
+
+def read_tables(listing, known):
+    """(entries, notes) of the one table that lists faces, or of one for each side, such as
+    train.csv and test.csv, or train/metadata.csv and so on. FERPlus' table needs fer2013.csv."""
+    by_name = {base(file.name).lower(): file for file in known}
+    if set(by_name) == {"fer2013.csv", "fer2013new.csv"}:
+        known = [by_name["fer2013new.csv"]]
+    sides = [side_in(file.name) or side_of(base(stem(file.name))) for file in known]
+    if len(known) > 1 and ("" in sides or len(set(sides)) < len(known)):
+        raise refusal(listing, f"holds {len(known)} tables of faces; give {listing.option} one")
+    entries, notes = [], [f"labels are those of {listed([file.name for file in known], 3)}"]
+    for file, side in zip(known, sides):
+        faces, more_notes = read_table(file, tables.within(listing.files, file))
+        entries += [entry._replace(split=entry.split or side) for entry in faces] \
+            if len(known) > 1 else faces
+        notes += more_notes
+    listed_names = {entry.name for entry in entries}
+    unlisted = sum(file.name not in listed_names for file in listing.images)
+    if unlisted:
+        notes.append(f"{unlisted} images are not listed there and were left out")
+    return entries, notes
+
+
+# ------------------------------------------------------------------------------------- patterns
+def search(pattern, name):
+    """(match, where the text it was found in starts) in a file's name or else in its path; None."""
+    start = len(name) - len(base(name))
+    match = re.search(pattern, name[start:])
+    if match:
+        return match, start
+    match = re.search(pattern, name)
+    return (match, 0) if match else None
+
+
+def group_of(match):
+    """The number of the first group that is not empty; 0, all that matches, if there is none."""
+    return next((number for number, text in enumerate(match.groups(), 1) if text), 0)
+
+
+def span_of(pattern, name):
+    """(start, end) of what a pattern finds in a path, (0, 0) for nothing."""
+    found = search(pattern, name)
+    if not found:
+        return 0, 0
+    start, end = found[0].span(group_of(found[0]))
+    return start + found[1], end + found[1]
+
+
+def matched(entry, pattern, option):
+    """What the pattern's first group that is not empty finds or, without groups, all it finds."""
+    found = search(pattern, entry.name)
+    match = found and found[0]
+    text = match and (match[group_of(match)] if group_of(match) or not match.re.groups else "")
+    if not text:
+        raise Problem(f"{entry.place}: {option} {pattern} does not match this name; correct the "
+                      f"pattern, or list the faces in a CSV")
+    return text
+
+
+# -------------------------------------------------------------------------------------- the refusal
+def refusal(listing, reason):
+    """The `Problem` that says why nothing was read, what lies there, and what would read it."""
+    names = [file.name for file in listing.images]
+    levels = trees.levels_of(names)
+    there = [f"folders {listed(sorted(set(folders)), 3)}" for folders in levels.values()]
+    if names:
+        there.append(f"{len(names)} images such as {listed(sorted(map(base, names)), 3)}")
+    there += [f"the table {file.name} ({why or 'lists faces'})"
+              for file, why in sorted(listing.tables.items(), key=lambda item: (
+                  suffix(item[0]) == ".txt", item[0].name))[:3]]
+    seen = {*listing.images, *listing.tables}
+    kinds = collections.Counter(suffix(file) or "no suffix" for file in listing.files
+                                if file not in seen)
+    if kinds:
+        counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
+        there.append(f"files of kinds that are not read: {listed(counts, 5)}")
+    zips = [file.name for file in listing.files if suffix(file) == ".zip"]
+    options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
+    options += emotion_options(names, levels)
+    options += filter(None, [datasets.odd_names(listing.images)])
+    options += [f"{listing.option} {shell_quoted(file.name)}"
+                for file, why in listing.tables.items() if not why][:3]
+    ways_out = f"give one of: {'; '.join(options)}; or" if options else "give"
+    contents = f"; there are {'; '.join(there)}" if there else ""
+    return Problem(f"{listing.place}: {reason}{contents}; {ways_out} {listing.option} {LAYOUTS}")
+
+
+def emotion_options(names, levels):
+    """The options --emotion that take labels from these names and folders, and what they give."""
+    pattern, values = trees.name_pattern(names) if names else ("", [])
+    options = [(pattern, values)] if pattern else []
+    for number, folders in levels.items():
+        if 1 < len(set(folders)) <= 30 and not all(map(side_of, folders)):
+            options.append((trees.level_pattern(number), sorted(set(folders))))
+    return [f"--emotion {shell_quoted(pattern)} (the labels {listed(values, 3)})"
+            for pattern, values in options]
