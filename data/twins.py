@@ -6,7 +6,7 @@ On two sides of a split they make test faces known.
 import collections
 import re
 
-from data.reading.words import FRAME, FRAME_ALONE, base, folders_of, stem
+from data.reading.words import FRAME, FRAME_ALONE, FRAME_OR_TAKE, base, folders_of, stem
 from utils import listed
 
 import numpy as np
@@ -138,13 +138,14 @@ def sequences(names):
     is a frame's if three names of one folder differ in nothing else
     """
     names, result = np.asarray(names).tolist(), []
-    matches = [FRAME.fullmatch(base(stem(name))) for name in names]
-    prefixes = collections.Counter((folders_of(name), match[1])
-                                   for name, match in zip(names, matches) if match)
-    for name, match in zip(names, matches):
-        folders = folders_of(name)
-        if match and (len(match[2]) > 2 or prefixes[folders, match[1]] > 2):
+    takes = [FRAME_OR_TAKE.fullmatch(stem(name)) for name in names]
+    counts = collections.Counter(match[1] for match in takes if match)
+    for name, take in zip(names, takes):
+        match, folders = FRAME.fullmatch(base(stem(name))), folders_of(name)
+        if match:
             result.append(match[1])
+        elif take and counts[take[1]] > 2:
+            result.append(base(take[1]))
         elif FRAME_ALONE.fullmatch(base(stem(name))) and \
                 any(map(NUMBERED_FOLDER.fullmatch, folders[-2:])):
             result.append("/".join(folders))

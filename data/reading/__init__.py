@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from data.reading import datasets, files, tables, trees
 from data.reading.files import Entry, encodable, suffix
-from data.reading.words import base, meaning, parsed_labels, side_in, side_of, stem
+from data.reading.words import NUMBERED, base, meaning, parsed_labels, side_in, side_of, stem
 from utils import Problem, listed, shell_quoted
 
 LAYOUTS = "a folder or zip with EMOTION/file, with train/EMOTION/file and test/EMOTION/file, or " \
@@ -25,6 +25,7 @@ class Listing(NamedTuple):
 
     place: str
     option: str
+    notes: list  # what was skipped
     files: list  # of File
     images: list
     tables: dict  # {File of a table: why it cannot be read, "" if it can}
@@ -66,9 +67,9 @@ def read(path, emotion="", subject="", option="--data", labels="", subject_optio
         found, notes = None, []
         entries, more_notes = read_table(files.file_at(path), tables.beside(path.parent))
     if found is not None:
-        listing = listing_of(encodable(path), option, found)
-        notes += skipped_kinds(listing)
+        listing = listing_of(encodable(path), option, notes, found)
         entries, more_notes = read_listing(listing, emotion, subject, parsed_labels(labels))
+        more_notes = skipped_kinds(listing) + more_notes
     notes += more_notes
     if emotion:
         entries = [entry._replace(emotion=matched(entry, emotion, "--emotion"))
@@ -107,10 +108,10 @@ def require_readable(path, option):
 
 
 # ---------------------------------------------------------------------------------- what is there
-def listing_of(place, option, found):
+def listing_of(place, option, notes, found):
     """The `Listing` of the files of a folder or zip."""
     candidates = [file for file in found if suffix(file) in tables.SUFFIXES]
-    return Listing(place, option, found, list(filter(files.is_image, found)),
+    return Listing(place, option, notes, found, list(filter(files.is_image, found)),
                    {file: why_not(file) for file in candidates})
 
 
@@ -263,6 +264,7 @@ def refusal(listing, reason):
     if kinds:
         counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
         there.append(f"files of kinds that are not read: {listed(counts, 5)}")
+    there += listing.notes
     zips = [file.name for file in listing.files if suffix(file) == ".zip"]
     options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
     options += emotion_options(names, levels)
@@ -279,7 +281,11 @@ def emotion_options(names, levels):
     pattern, values = trees.name_pattern(names) if names else ("", [])
     options = [(pattern, values)] if pattern else []
     for number, folders in levels.items():
-        if 1 < len(set(folders)) <= 30 and not all(map(side_of, folders)):
-            options.append((trees.level_pattern(number), sorted(set(folders))))
+        names = sorted(set(folders))
+        people = all(NUMBERED.fullmatch(name) and not re.fullmatch("[0-9]", name) for name in names)
+        if 1 < len(names) <= 30 and not people and not all(map(side_of, names)):
+            options.append((trees.level_pattern(number), names))
+    digits = [f"--labels {','.join(f'{digit}=NAME' for digit in values)}"
+              for _, values in options if all(map(str.isdecimal, values))]
     return [f"--emotion {shell_quoted(pattern)} (the labels {listed(values, 3)})"
-            for pattern, values in options]
+            for pattern, values in options] + digits

@@ -23,7 +23,8 @@ SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found",
 # The first bytes of images: they decide where a suffix is missing or tells of no kind of file.
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 OTHER_SUFFIXES = {".csv", ".tsv", ".tab", ".txt", ".lst", ".json", ".xml", ".md", ".py", ".npy",
-                  ".npz", ".mat", ".pkl", ".zip", ".cr2", ".nef", ".arw", ".dng", ".db", ".pdf"}
+                  ".npz", ".mat", ".pkl", ".zip", ".db", ".pdf", ".heic", ".heif", ".avif",
+                  ".cr2", ".nef", ".arw", ".dng"}
 
 
 class File(NamedTuple):

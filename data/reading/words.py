@@ -27,8 +27,10 @@ TAKES = re.compile(r"(take|trial|rep|part|level|intensity|session|seq|sequence|v
                    r"fold|set|batch|cam|camera|view)[ _.-]?\d+", re.IGNORECASE)
 CLASSES = re.compile(r"(class|cls|label|emotion|emo|category|cat|expression|expr)[ _.-]?\d+",
                      re.IGNORECASE)
-# A frame's number: at the end of a name that has another number, or all there is of it.
-FRAME = re.compile(r"(.*\d.*?)[_-](?:(?:frame|img|image)[_-]?)?(\d+)", re.IGNORECASE)
+# A frame's number: at the end of a name that has another number, or all there is of it. One of one
+# digit or two may be a take's.
+FRAME = re.compile(r"(.*\d.*?)[_-](?:(?:frame|img|image)[_-]?\d+|\d{3,})", re.IGNORECASE)
+FRAME_OR_TAKE = re.compile(r"(.*\d.*?)[_-]\d+")
 FRAME_ALONE = re.compile(r"(?:frame|img|image)?[ _-]?\d+", re.IGNORECASE)
 
 EMOTION_NAMES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral",
