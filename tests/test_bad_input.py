@@ -95,7 +95,7 @@ SPLITS = [  # a change of faces/, options, what the line says
         faces)), "--protocol given", "run 0 has 0 training faces of emotion SU, two are needed"),
     (spoilt("AA.AN1.png", "BB.HA2.png"), "", "2 images cannot be read: .*BB.HA2.png .*; replace"),
     (lambda faces: (faces / "AA.AN1.png").rename(faces / "1\x1b[2J.png"), "",
-     "a name that tells no emotion"),
+     "JAFFE.*rename or remove"),
     (other_faces(6), "--test other", "--test: needs --protocol given"),
     (other_faces(5), "--protocol given --test other", "has the same pixels as the training face"),
     (None, "--protocol given --test nowhere", "nowhere: no such file or folder"),

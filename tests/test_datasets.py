@@ -75,6 +75,17 @@ def raf_db_folders(folder):
              face(emotion, "sad", 2 * number + (split == "test")))
 
 
+def expw(folder):
+    """Two faces on each image, the larger one wider than high."""
+    lines = []
+    for subject, emotion, take in KEYS:
+        name = f"happy_x_{subject}{take}{emotion[0]}.jpg"
+        save(folder / "image" / name, face(subject, emotion, take))
+        lines += [f"{name} {number} {box} 51.2 {FER[emotion]}"
+                  for number, box in enumerate(("3 2 34 30", "4 20 60 50"))]
+    return write(folder / "label.lst", lines)
+
+
 def muxspace(table):
     tree(table.parent.parent / "images", "{emotion}_{subject}_{take}.jpg")
     labels = (str.upper, str.lower)
@@ -122,6 +133,7 @@ BUILDERS = {  # row of DATASETS: builder of what --data is; labels, number of su
         raf_db_folders, "anger disgust fear happiness neutral sadness surprise", 0),
     "KDEF": (by("{number}F{subject:02}/{number}F{subject:02}{code}S.JPG"), PLAIN, 3),
     "RaFD": (by("Rafd09{take}_{subject:02}_Caucasian_female_{emotion}_frontal.jpg"), PLAIN, 3),
+    "ExpW": (expw, PLAIN, 0),
     "FACES (Max Planck Institute)": (by("{subject:03}_o_m_{emotion[0]}_{number}.jpg"), NOUNS, 3),
     "CREMA-D, frames": (by("100{subject}_DFA_{emotion}_XX_{take}.jpg", angry="ANG", happy="HAP",
                            sad="SAD"), NOUNS, 3),
@@ -208,6 +220,16 @@ def test_raf_db(tmp_path):
     assert "sadly surprised" in {entry.emotion for entry in read(tmp_path)[0]}
     shutil.copytree(tmp_path / "basic", tmp_path / "compound")
     assert "two lists of labels" in refused(tmp_path)
+
+
+def test_expw(tmp_path):
+    label_list = expw(tmp_path)
+    entries, _ = read(tmp_path)
+    assert len(entries) == 2 * len(KEYS)
+    assert entries[1].box == (17, 4, 46) or entries[1].box == (17.0, 4.0, 46.0)
+    for wrong in ("none.jpg 0 1 2 3 4 5.0 3", "happy_x_10a.jpg 3", "happy_x_10a.jpg 0 1 2 3 4 5 7"):
+        write(label_list, [wrong])
+        assert "label.lst, line 1" in refused(tmp_path)
 
 
 # --------------------------------------------------------------------------------------- tables

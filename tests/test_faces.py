@@ -210,6 +210,18 @@ def test_stand_in_is_shaped_like_jaffe_and_knows_that_it_is_drawn(stand_in, tmp_
     assert data.load_faces(draw_tiny(tmp_path / "jaffe")).name == "jaffe-faces"
 
 
+def test_two_that_draw_at_once(tmp_path, monkeypatch):
+    """The first to be done keeps its faces, the other takes them; nothing else is left."""
+    def draw(*_):
+        (tmp_path / "standin").mkdir(exist_ok=True)
+        (tmp_path / "standin" / "first.tiff").touch()
+        return np.zeros((9, 9), np.uint8)
+
+    monkeypatch.setattr(standin, "draw_face", draw)
+    assert standin.draw_all(tmp_path / "standin") == 213
+    assert [file.name for file in tmp_path.rglob("*")] == ["standin", "first.tiff"]
+
+
 def test_oddities_are_said(tmp_path):
     folder = draw_tiny(tmp_path / "own")
     (folder / "README.txt").write_text("no image")

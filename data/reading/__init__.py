@@ -6,6 +6,7 @@ which options would read it.
 """
 
 import collections
+import posixpath
 import re
 import tarfile
 from pathlib import Path
@@ -29,6 +30,7 @@ class Listing(NamedTuple):
     files: list  # of File
     images: list
     tables: dict  # {File of a table: why it cannot be read, "" if it can}
+    others: str  # "": the kinds of the files that are no images
 
 
 def read(path, emotion="", subject="", option="--data", labels="", subject_optional=False):
@@ -52,56 +54,44 @@ def read(path, emotion="", subject="", option="--data", labels="", subject_optio
     Problem
         for what cannot be read, or says no emotion
     """
-    path, label_names = Path(path), any(
-        re.fullmatch(row.file, Path(path).name, re.IGNORECASE)
-        for row in datasets.DATASETS.values() if row.file)
+    path = Path(path)
     require_readable(path, option)
+    if any(row.file and re.fullmatch(row.file, path.name, re.IGNORECASE)
+           for row in datasets.DATASETS.values()):  # it lies in the images' folder or in one beside
+        above = path.absolute().parent
+        path = above if any(map(files.is_image, files.list_folder(above)[0])) else above.parent
     if path.is_dir() or path.suffix.lower() == ".zip":
         found, notes = files.list_folder(path) if path.is_dir() else files.list_zip(path, option)
-    elif label_names:  # a known data set's label file lies with, or beside, the images
-        folder = path.absolute().parent
-        if not any(map(files.is_image, files.list_folder(folder)[0])):
-            folder = folder.parent
-        return read(folder, emotion, subject, option, labels, subject_optional)
-    else:
-        found, notes = None, []
-        entries, more_notes = read_table(files.file_at(path), tables.beside(path.parent))
-    if found is not None:
         listing = listing_of(encodable(path), option, notes, found)
         entries, more_notes = read_listing(listing, emotion, subject, parsed_labels(labels))
-        more_notes = skipped_kinds(listing) + more_notes
-    notes += more_notes
+    else:
+        notes = []
+        entries, more_notes = read_table(files.file_at(path), tables.beside(path.parent))
     if emotion:
         entries = [entry._replace(emotion=matched(entry, emotion, "--emotion"))
                    for entry in entries]
-    if subject_optional and subject and not any(search(subject, entry.name) for entry in entries):
-        return entries, [*notes, f"--subject matches no name of {option} and is not used for it"]
-    if subject:
+    if subject_optional and subject and not any(located(subject, entry.name) for entry in entries):
+        more_notes.append(f"--subject matches no name of {option} and is not used for it")
+    elif subject:
         entries = [entry._replace(subject=matched(entry, subject, "--subject"))
                    for entry in entries]
-    return entries, notes
+    return entries, notes + more_notes
 
 
 def require_readable(path, option):
     """Raise `Problem`, with the next step, for what is no folder, zip or table."""
-    place = f"{option} {encodable(path)}"
-    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE) and not path.exists():
+    place, file = f"{option} {encodable(path)}", files.file_at(path)
+    if not path.exists() and re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):
         raise Problem(f"{place}: is an address; download it, then give {option} the file or folder")
     if not path.exists():
         raise Problem(f"{place}: no such file or folder; give {LAYOUTS}")
     if path.is_dir():
         return
-    if not path.is_file():
-        raise Problem(f"{place}: no file that can be read; give {LAYOUTS}")
-    kind = path.suffix.lower()
-    try:
-        if tarfile.is_tarfile(path):
-            kind = ".tar"
-    except OSError as error:
-        raise Problem(f"{place}: cannot be read ({error.strerror}); give access") from error
+    with file.open() as stream:  # which says so if it may not be read
+        kind = ".tar" if tarfile.is_tarfile(stream) else path.suffix.lower()
     if kind in (".tar", ".rar", ".7z"):
         raise Problem(f"{place}: is a {kind[1:]} archive; unpack it and give {option} the folder")
-    if files.is_image(files.file_at(path)):
+    if files.is_image(file):
         raise Problem(f"{place}: is one image; give {option} the folder above the images")
     if kind not in tables.SUFFIXES | {".zip"}:
         raise Problem(f"{place}: is no folder, zip or CSV; give {LAYOUTS}")
@@ -110,9 +100,18 @@ def require_readable(path, option):
 # ---------------------------------------------------------------------------------- what is there
 def listing_of(place, option, notes, found):
     """The `Listing` of the files of a folder or zip."""
-    candidates = [file for file in found if suffix(file) in tables.SUFFIXES]
-    return Listing(place, option, notes, found, list(filter(files.is_image, found)),
-                   {file: why_not(file) for file in candidates})
+    images, others = [], []
+    for file in found:
+        (images if files.is_image(file) else others).append(file)
+    with_images = {posixpath.dirname(file.name) for file in images}
+    kinds = collections.Counter(suffix(file) or "no suffix" for file in others)
+    empty = sorted({folder for file in others for folder in [posixpath.dirname(file.name)]
+                    if meaning(base(folder)) and folder not in with_images})
+    if empty:
+        notes.append(f"no image that can be read lies in {listed(empty, 8)}")
+    return Listing(place, option, notes, found, images,
+                   {file: why_not(file) for file in others if suffix(file) in tables.SUFFIXES},
+                   listed([f"{kind} {count}" for kind, count in kinds.most_common()], 5))
 
 
 def why_not(file):
@@ -130,61 +129,42 @@ def read_table(file, find):
         return datasets.reader_of(table)(table)
 
 
-def skipped_kinds(listing):
-    """What is said of files that are no images: a list of sentences."""
-    images = set(listing.images)
-    kinds = collections.Counter(suffix(file) or "no suffix" for file in listing.files
-                                if file not in images)
-    if not kinds or not images:
-        return []
-    counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
-    empty = {folder for file in listing.files for folder in [file.name.rpartition("/")[0]]
-             if meaning(base(folder))} - {file.name.rpartition("/")[0] for file in images}
-    return [f"{kinds.total()} files that are no images were skipped: {listed(counts, 5)}"] + (
-        [f"no image that can be read lies in {listed(sorted(empty), 8)}"] if empty else [])
-
-
 # -------------------------------------------------------------------------------- folders and zips
 def read_listing(listing, emotion, subject, renamed):
     """(entries, notes) of a folder or zip: by a known data set, by folders, by the tables in it."""
-    images, known = listing.images, [file for file, reason in listing.tables.items() if not reason]
+    images, known = listing.images, [file for file, why in listing.tables.items() if not why]
+    if images and listing.others:
+        listing.notes.append(f"files that are no images were skipped: {listing.others}")
     if emotion and images:
-        return unlabelled(listing, emotion, subject)
-    faces = datasets.labelled_faces(listing.files, images) or \
-        images and datasets.named_faces(images)
+        return unlabelled(images, emotion, subject)
+    faces = datasets.labelled_faces(listing.files, images) or datasets.named_faces(images)
     if faces:
         return faces
-    bare = [file.name for file in images if "/" not in file.name]
-    reason = "these lie in no folder, the other images do: " + listed(bare, 3) \
-        if 0 < len(bare) < len(images) else "the emotion is unclear"
-    spans = subject and [span_of(subject, file.name) for file in images]
+    spans = [span_of(subject, file.name) for file in images] if subject else None
     try:
         faces = trees.read_tree(images, renamed, spans)
     except Problem as problem:
         raise refusal(listing, str(problem)) from None
     if faces:
-        notes = [datasets.odd_names(images)] if datasets.odd_names(images) else []
-        if known:
-            notes.append(f"{listed([file.name for file in known], 3)}: lists faces too and was not "
-                         f"read; give {listing.option} that file for what it says")
-        return faces[0], faces[1] + notes
+        odd, unread = datasets.odd_names(images), listed([file.name for file in known], 3)
+        return faces[0], faces[1] + [odd] * bool(odd) + [
+            f"{unread}: lists faces too and was not read; give {listing.option} that file for what "
+            f"it says"] * bool(known)
     if known:
         return read_tables(listing, known)
-    raise refusal(listing, reason if images else "holds no image that can be read")
+    bare = [file.name for file in images if "/" not in file.name]
+    if 0 < len(bare) < len(images):
+        raise refusal(listing, f"these lie in no folder, the other images do: {listed(bare, 3)}")
+    raise refusal(listing, "the emotion is unclear" if images else
+                  "holds no image that can be read")
 
 
-def unlabelled(listing, emotion, subject):
+def unlabelled(images, emotion, subject):
     """(entries, notes) for --emotion to label; subjects where a known data set's names tell."""
-    images = listing.images
-    named = datasets.named_faces(images)
+    named, names = datasets.named_faces(images), [file.name for file in images]
     subjects = [entry.subject for entry in named[0]] if named else [""] * len(images)
-    names, splits = [file.name for file in images], []
-    levels = trees.levels_of(names, [span_of(emotion, name) for name in names])
-    if subject:
-        other = trees.levels_of(names, [span_of(subject, name) for name in names])
-        levels = {number: [folder and levels[number][row] for row, folder in enumerate(folders)]
-                  for number, folders in other.items()}
-    splits = trees.sides_of(levels, names)
+    spans = [[span_of(pattern, name) for name in names] for pattern in (emotion, subject)]
+    splits = trees.sides_of(trees.levels_of(names, *spans), names)
     return [Entry(file.name, who, "", split, (), file.read, file.place)
             for file, who, split in zip(images, subjects, splits)], []
 
@@ -212,39 +192,29 @@ def read_tables(listing, known):
 
 
 # ------------------------------------------------------------------------------------- patterns
-def search(pattern, name):
-    """(match, where the text it was found in starts) in a file's name or else in its path; None."""
-    start = len(name) - len(base(name))
-    match = re.search(pattern, name[start:])
-    if match:
-        return match, start
-    match = re.search(pattern, name)
-    return (match, 0) if match else None
-
-
-def group_of(match):
-    """The number of the first group that is not empty; 0, all that matches, if there is none."""
-    return next((number for number, text in enumerate(match.groups(), 1) if text), 0)
+def located(pattern, name):
+    """(start, end) in a path of what a pattern finds in the file's name or else in the path: its
+    first group that is not empty or, without groups, all of the match; None for nothing."""
+    for start in (len(name) - len(base(name)), 0):
+        match = re.search(pattern, name[start:])
+        if match:
+            groups = range(1, match.re.groups + 1) if match.re.groups else [0]
+            group = next((number for number in groups if match[number]), None)
+            return group is not None and tuple(start + place for place in match.span(group)) or None
+    return None
 
 
 def span_of(pattern, name):
-    """(start, end) of what a pattern finds in a path, (0, 0) for nothing."""
-    found = search(pattern, name)
-    if not found:
-        return 0, 0
-    start, end = found[0].span(group_of(found[0]))
-    return start + found[1], end + found[1]
+    return (pattern and located(pattern, name)) or (0, 0)
 
 
 def matched(entry, pattern, option):
-    """What the pattern's first group that is not empty finds or, without groups, all it finds."""
-    found = search(pattern, entry.name)
-    match = found and found[0]
-    text = match and (match[group_of(match)] if group_of(match) or not match.re.groups else "")
-    if not text:
+    """What a pattern finds in the name of an entry's file."""
+    start, end = span_of(pattern, entry.name)
+    if start == end:
         raise Problem(f"{entry.place}: {option} {pattern} does not match this name; correct the "
                       f"pattern, or list the faces in a CSV")
-    return text
+    return entry.name[start:end]
 
 
 # -------------------------------------------------------------------------------------- the refusal
@@ -258,13 +228,9 @@ def refusal(listing, reason):
     there += [f"the table {file.name} ({why or 'lists faces'})"
               for file, why in sorted(listing.tables.items(), key=lambda item: (
                   suffix(item[0]) == ".txt", item[0].name))[:3]]
-    seen = {*listing.images, *listing.tables}
-    kinds = collections.Counter(suffix(file) or "no suffix" for file in listing.files
-                                if file not in seen)
-    if kinds:
-        counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
-        there.append(f"files of kinds that are not read: {listed(counts, 5)}")
-    there += listing.notes
+    if listing.others:
+        there.append(f"files that are no images: {listing.others}")
+    there += [note for note in listing.notes if not note.startswith("files that")]
     zips = [file.name for file in listing.files if suffix(file) == ".zip"]
     options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
     options += emotion_options(names, levels)

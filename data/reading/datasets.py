@@ -31,7 +31,7 @@ class KnownDataSet(NamedTuple):
 # ------------------------------------------------------------------------------ by images' names
 def named_faces(images):
     """(entries, notes) of images all of whose names are those of one data set, or None."""
-    for dataset, row in DATASETS.items():
+    for dataset, row in DATASETS.items() if images else ():
         matches = row.names and [re.fullmatch(row.names, base(file.name), re.IGNORECASE)
                                  for file in images]
         if not matches or not all(matches):
@@ -126,6 +126,26 @@ def ck_plus(labels, images):
     notes = [f"of CK+ the {len(entries)} last frames of sequences with a label are read, "
              f"{len(images) - len(entries)} other images left out"]
     return entries, notes + ([f"{missing} of CK+'s labels have no frame"] if missing else [])
+
+
+EXPW = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # 0 to 6
+
+
+def expw(lists, images):
+    """ExpW's label.lst: "name.jpg 0 top left right bottom 50.3 3", a line for each face."""
+    by_name, entries = {base(file.name): file for file in images}, []
+    for number, line in enumerate(text_of(lists[0]).splitlines(), 1):
+        match = re.fullmatch(r"(\S+) (\d+) (\d+) (\d+) (\d+) (\d+) [\d.]+ ([0-6])", line.strip())
+        file = match and by_name.get(match[1])
+        if not file:
+            raise Problem(f"{lists[0].place}, line {number}: is not of eight words, or names no "
+                          f"image that is here; correct it, or unpack the images beside it")
+        top, left, right, bottom = map(int, match.groups()[2:6])
+        side = max(right - left, bottom - top)
+        entries.append(Entry(f"{match[1]}-{match[2]}", "", EXPW[int(match[7])], "", (
+            float(left + right - side) / 2, float(top + bottom - side) / 2, float(side)),
+            file.read, f"{file.place}, face {match[2]}"))
+    return entries, ["the names of ExpW's files are what was searched for, not what is shown"]
 
 
 def labelled_faces(files, images):
@@ -291,6 +311,9 @@ DATASETS = {
         "own", "--data RaFD --protocol loso",
         names=r"Rafd(?P<view>\d+)_(?P<subject>\d+)_\w+_(?P<emotion>angry|contemptuous|disgusted|"
               r"fearful|happy|neutral|sad|surprised)_(frontal|left|right)\.\w+", frontal="090"),
+    "ExpW": KnownDataSet(
+        "the folder of `label.lst` and of the unpacked images; its face boxes are used",
+        "--data ExpW --protocol holdout --batch 128", file=r"label\.lst", read=expw),
     "FACES (Max Planck Institute)": KnownDataSet(
         "the folder; names such as `004_o_m_a_a.jpg` tell person and emotion",
         "--data FACES --protocol kfold",

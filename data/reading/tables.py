@@ -257,51 +257,53 @@ def pixels_of(cell, needed, place):
 
 # ------------------------------------------------------------------------- files that tables name
 def spellings(text):
-    """A path as a table may have meant it: with Windows' backslashes, with accents decomposed."""
-    for slashes in (text, text.replace("\\", "/")):
-        for form in ("NFC", "NFD"):
-            yield unicodedata.normalize(form, slashes)
-
-
-def tails(text):
-    """A path and, where it is another machine's, what is left of it without its first folders."""
+    """A path and, where it is another machine's, what is left of it without its first folders; each
+    also with Windows' backslashes, and with accents composed or decomposed."""
     parts = text.replace("\\", "/").split("/")
-    return [text, *("/".join(parts[first:]) for first in range(1, len(parts)))]
+    for tail in (text, *("/".join(parts[first:]) for first in range(len(parts)))):
+        for form in ("NFC", "NFD"):
+            yield unicodedata.normalize(form, tail)
 
 
-def beside(folder):
-    """A function that gives the `File` a cell of a table in this folder names, or None."""
-    bases = folder, folder / "images", folder.parent / "images", folder.parent
+def finder(folder, file_named):
+    """A function that gives the `File` a cell of a table in `folder` names, or None: beside the
+    table, in images/, and in the folder above and its images/.
 
+    file_named: gives the `File` at a path, and by the path as the cell has it, or None.
+    """
     def find(text):
-        for tail, root in itertools.product(tails(text) if text else (), bases):
-            for spelling in spellings(tail):
-                if os.path.isfile(root / spelling):
-                    return file_at(root / spelling, posixpath.normpath(encodable(spelling)))
+        for spelling in spellings(text) if text else ():
+            for place in ("", "images", "../images", ".."):
+                path = posixpath.normpath(posixpath.join(folder, place, spelling))
+                file = file_named(path, spelling)
+                if file:
+                    return file
         return None
 
     return find
 
 
+def beside(folder):
+    """The `finder` of a table that lies on a disk."""
+    return finder(str(folder), lambda path, text: file_at(path, posixpath.normpath(encodable(text)))
+                  if os.path.isfile(path) else None)
+
+
 def within(files, table):
-    """Like `beside`, for a table among the files of a folder or zip: it finds none but these."""
+    """The `finder` of a table among the files of a folder or zip: it finds none but these; also the
+    only one whose path ends as the cell does, unless that lies in the other side of a split."""
     by_name, by_base = {file.name: file for file in files}, collections.defaultdict(list)
     for file in files:
         by_base[base(file.name)].append(file)
-    folder = posixpath.dirname(table.name)
+    find_near = finder(posixpath.dirname(table.name), lambda path, text: by_name.get(path))
 
     def find(text):
-        for root in (folder, posixpath.join(folder, "images"), posixpath.join(folder, "../images")):
-            for spelling in spellings(text):
-                file = by_name.get(posixpath.normpath(posixpath.join(root, spelling)))
-                if file:
-                    return file
-        side = side_in(text.replace("\\", "/"))  # a file of the other side is none
-        for tail in tails(text):
+        side = side_in(text.replace("\\", "/"))
+        for tail in spellings(text):
             matches = [file for file in by_base[base(tail)] if f"/{file.name}".endswith(f"/{tail}")
-                       and (not side or side_in(file.name) in ("", side))]
+                       and side_in(file.name) in {"", side or side_in(file.name)}]
             if len(matches) == 1:
                 return matches[0]
         return None
 
-    return find
+    return lambda text: find_near(text) or find(text)

@@ -50,7 +50,7 @@ def read_tree(images, renamed=(), subjects_given=None):
     labels = levels[emotion]
     if len(levels) > 1:
         notes.append(f"emotions are the folders {listed(sorted(set(labels)), 3)}")
-    others = levels_of(names, subjects_given)
+    others = levels_of(names, *([subjects_given] if subjects_given else []))
     splits = sides_of(others, names, emotion)
     subjects = [""] * len(names)
     if not subjects_given:
@@ -60,17 +60,16 @@ def read_tree(images, renamed=(), subjects_given=None):
             for file, subject, label, split in zip(images, subjects, labels, splits)], notes
 
 
-def levels_of(names, spans=None):
-    """{level: its folder above each file}; spans: (start, end) in each name, where folders are "".
+def levels_of(names, *spans):
+    """{level: its folder above each file}.
+
+    spans: lists of (start, end) in each name: what a pattern finds there is no folder's name.
     """
-    paths = []
-    for name, span in zip(names, spans or [(0, 0)] * len(names)):
-        folders, start = list(folders_of(name)), 0
-        for number, folder in enumerate(folders):
-            if span[0] < start + len(folder) and start < span[1]:
-                folders[number] = ""
-            start += len(folder) + 1
-        paths.append(folders)
+    letters = [list(name) for name in names]
+    for column in spans:
+        for name, (start, end) in zip(letters, column):
+            name[start:end] = ["/" if letter == "/" else "\0" for letter in name[start:end]]
+    paths = ["".join(name).split("/")[:-1] for name in letters]
     least, most = min(map(len, paths), default=0), max(map(len, paths), default=0)
     numbers = [*range(-1, -least - 1, -1), *range(least)] if least < most else range(least)
     return {number: [path[number] for path in paths] for number in numbers}
@@ -117,19 +116,14 @@ def emotion_level(levels, renamed):
         known = sum(names_emotion(name) or same_spelling(name) in renamed for name in names)
         if known >= 2 and known >= len(names) / 2:
             shares[number] = known / len(names), -len(names)  # of happy/happy_01 the former
+    best = max(shares, key=shares.get, default=None)
     for number in shares:
-        for other in shares:
-            pairs = set(zip(levels[number], levels[other]))
-            differing = [pair for pair in pairs if all(map(meaning, pair))
-                         and not set(meanings_in(pair[0])) & set(meanings_in(pair[1]))]
-            if differing:
+        for pair in set(zip(levels[best], levels[number])):
+            words = [set(filter(None, map(meaning, words_of(name)))) for name in pair]
+            if all(words) and not words[0] & words[1]:
                 raise Problem(f"two levels of folders are words for emotions, such as "
-                              f"{' and '.join(differing[0])}")
-    return max(shares, key=shares.get, default=None)
-
-
-def meanings_in(name):
-    return list(filter(None, map(meaning, [name, *words_of(name)])))
+                              f"{' and '.join(pair)}")
+    return best
 
 
 # ---------------------------------------------------------------------------- sides of a split
