@@ -224,9 +224,9 @@ def test_raf_db(tmp_path):
 
 def test_expw(tmp_path):
     label_list = expw(tmp_path)
-    entries, _ = read(tmp_path)
-    assert len(entries) == 2 * len(KEYS)
-    assert entries[1].box == (17, 4, 46) or entries[1].box == (17.0, 4.0, 46.0)
+    for path in (tmp_path, label_list):
+        entries, _ = read(path)
+        assert len(entries) == 2 * len(KEYS) and entries[1].box == (17, 4, 46)
     for wrong in ("none.jpg 0 1 2 3 4 5.0 3", "happy_x_10a.jpg 3", "happy_x_10a.jpg 0 1 2 3 4 5 7"):
         write(label_list, [wrong])
         assert "label.lst, line 1" in refused(tmp_path)

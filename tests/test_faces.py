@@ -201,7 +201,7 @@ def test_stand_in_is_shaped_like_jaffe_and_knows_that_it_is_drawn(stand_in, tmp_
             packed.write(tmp_path / file.name, f"jaffe/{file.name}")
     missing = ["THIS IS NOT THE WHOLE OF JAFFE: 29 faces of AN, it has 30",
                "THIS IS NOT THE WHOLE OF JAFFE: 22 faces of KA, it has 23"]
-    for path, notes in ((tmp_path, ["1 files that are no images were skipped: .zip 1", *missing]),
+    for path, notes in ((tmp_path, ["1 files that are no images: .zip 1", *missing]),
                         (tmp_path / "jaffe.zip", [*missing, "jaffe.zip is not the official "
                                                   f"jaffe.zip, of MD5 {data.JAFFE_MD5}"])):
         found = data.load_faces(path)
@@ -230,7 +230,7 @@ def test_oddities_are_said(tmp_path):
     for file in folder.glob("DD.SU*"):
         file.unlink()
     notes = data.load_faces(folder, crop="none").notes
-    for said in ("1 files that are no images were skipped: .txt 1",
+    for said in ("1 files that are no images: .txt 1",
                  "images of 2 sizes, 256 x 256 to 300 x 200", "squeezed",
                  "correct or remove one of BB.HA2.png (HA) and AA.AN1.png (AN)",
                  "no face of this person with this emotion: DD SU"):

@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
+import utils
 from data.reading import datasets, files, tables, trees
 from data.reading.files import Entry, encodable, suffix
 from data.reading.words import NUMBERED, base, meaning, parsed_labels, side_in, side_of, stem
@@ -30,7 +31,7 @@ class Listing(NamedTuple):
     files: list  # of File
     images: list
     tables: dict  # {File of a table: why it cannot be read, "" if it can}
-    others: str  # "": the kinds of the files that are no images
+    others: list  # ["3 files that are no images: .txt 2, .mat 1"] or []
 
 
 def read(path, emotion="", subject="", option="--data", labels="", subject_optional=False):
@@ -55,11 +56,11 @@ def read(path, emotion="", subject="", option="--data", labels="", subject_optio
         for what cannot be read, or says no emotion
     """
     path = Path(path)
-    require_readable(path, option)
-    if any(row.file and re.fullmatch(row.file, path.name, re.IGNORECASE)
-           for row in datasets.DATASETS.values()):  # it lies in the images' folder or in one beside
+    if path.is_file() and any(row.file and re.fullmatch(row.file, path.name, re.IGNORECASE)
+                              for row in datasets.DATASETS.values()):  # beside or above the images
         above = path.absolute().parent
         path = above if any(map(files.is_image, files.list_folder(above)[0])) else above.parent
+    require_readable(path, option)
     if path.is_dir() or path.suffix.lower() == ".zip":
         found, notes = files.list_folder(path) if path.is_dir() else files.list_zip(path, option)
         listing = listing_of(encodable(path), option, notes, found)
@@ -87,7 +88,7 @@ def require_readable(path, option):
         raise Problem(f"{place}: no such file or folder; give {LAYOUTS}")
     if path.is_dir():
         return
-    with file.open() as stream:  # which says so if it may not be read
+    with utils.reading(place), file.open() as stream:
         kind = ".tar" if tarfile.is_tarfile(stream) else path.suffix.lower()
     if kind in (".tar", ".rar", ".7z"):
         raise Problem(f"{place}: is a {kind[1:]} archive; unpack it and give {option} the folder")
@@ -105,13 +106,14 @@ def listing_of(place, option, notes, found):
         (images if files.is_image(file) else others).append(file)
     with_images = {posixpath.dirname(file.name) for file in images}
     kinds = collections.Counter(suffix(file) or "no suffix" for file in others)
+    counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
     empty = sorted({folder for file in others for folder in [posixpath.dirname(file.name)]
                     if meaning(base(folder)) and folder not in with_images})
     if empty:
         notes.append(f"no image that can be read lies in {listed(empty, 8)}")
     return Listing(place, option, notes, found, images,
                    {file: why_not(file) for file in others if suffix(file) in tables.SUFFIXES},
-                   listed([f"{kind} {count}" for kind, count in kinds.most_common()], 5))
+                   [f"{len(others)} files that are no images: {listed(counts, 5)}"] * bool(counts))
 
 
 def why_not(file):
@@ -133,8 +135,8 @@ def read_table(file, find):
 def read_listing(listing, emotion, subject, renamed):
     """(entries, notes) of a folder or zip: by a known data set, by folders, by the tables in it."""
     images, known = listing.images, [file for file, why in listing.tables.items() if not why]
-    if images and listing.others:
-        listing.notes.append(f"files that are no images were skipped: {listing.others}")
+    if images:
+        listing.notes.extend(listing.others)
     if emotion and images:
         return unlabelled(images, emotion, subject)
     faces = datasets.labelled_faces(listing.files, images) or datasets.named_faces(images)
@@ -228,9 +230,7 @@ def refusal(listing, reason):
     there += [f"the table {file.name} ({why or 'lists faces'})"
               for file, why in sorted(listing.tables.items(), key=lambda item: (
                   suffix(item[0]) == ".txt", item[0].name))[:3]]
-    if listing.others:
-        there.append(f"files that are no images: {listing.others}")
-    there += [note for note in listing.notes if not note.startswith("files that")]
+    there += [note for note in listing.others if note not in listing.notes] + listing.notes
     zips = [file.name for file in listing.files if suffix(file) == ".zip"]
     options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
     options += emotion_options(names, levels)
