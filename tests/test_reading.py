@@ -199,7 +199,7 @@ ASKED = [  # files; what the refusal names; --emotion that it prints gives these
     (images("{subject}{take}.png", **{"l.csv": "10.png,1\n11.png,2\n"}),
      ["l.csv (its first line is no header"], None),
     (images("{subject}{take}.png", **{"a.csv": "file,emotion\n10.png,sad", "b.csv": "file,label"}),
-     ["--data a.csv", "--data b.csv"], None),
+     ["faces/a.csv", "faces/b.csv"], None),
     ({"faces.zip": b"PK", "a.heic": b"x"}, ["unpack faces.zip", ".heic 1", "no image"], None),
     (images("K{subject}.{code}{take}.png", **{"portrait.png": PNG, **dict.fromkeys(paths(
         "K{subject}.{code}{take}7.png"), PNG)}), ["JAFFE", "portrait.png"], None),

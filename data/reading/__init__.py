@@ -235,7 +235,7 @@ def refusal(listing, reason):
     options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
     options += emotion_options(names, levels)
     options += filter(None, [datasets.odd_names(listing.images)])
-    options += [f"{listing.option} {shell_quoted(file.name)}"
+    options += [f"{listing.option} {shell_quoted(file.place)}"
                 for file, why in listing.tables.items() if not why][:3]
     ways_out = f"give one of: {'; '.join(options)}; or" if options else "give"
     contents = f"; there are {'; '.join(there)}" if there else ""

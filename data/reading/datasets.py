@@ -186,26 +186,8 @@ def fer2013(table):
 
 def ferplus(table):
     """The emotion with most of FERPlus' votes, of the images that it names or of fer2013.csv."""
-    rows, pixels, entries, left_out = list(table.rows), table.find("fer2013.csv"), [], []
-    name_column = table.columns.get("image name")
-    if pixels:
-        with tables.opened(pixels, table.find) as fer2013_table:
-            faces, _ = tables.read_any(fer2013_table)
-        if len(rows) != len(faces):
-            raise Problem(f"{table.place}: {len(rows)} lines for the {len(faces)} of fer2013.csv; "
-                          f"download both again")
-    else:
-        names = [cells[name_column] if name_column is not None else "" for _, _, cells in rows]
-        images = [table.find(name) for name in names]
-        if not any(images):
-            raise Problem(f"{table.place}: has FERPlus' votes and no pixels; put fer2013.csv "
-                          f"beside it, or the images that its column Image name names")
-        tables.require_files(table, [(place, name) for (_, place, _), name, image
-                                     in zip(rows, names, images) if name and not image], len(rows))
-        faces = [image and Entry(image.name, "", "", tables.split_of(table, place, cells), (),
-                                 image.read, place)
-                 for (_, place, cells), image in zip(rows, images)]
-    for (_, place, cells), face in zip(rows, faces):
+    rows, entries, left_out = list(table.rows), [], []
+    for (_, place, cells), face in zip(rows, ferplus_faces(table, rows)):
         votes = {name: cells[table.columns[name]] for name in (*FERPLUS, *FERPLUS_OTHER)}
         if not all(re.fullmatch(r"\d{1,3}", vote, re.ASCII) for vote in votes.values()):
             raise Problem(f"{place}: the votes are no whole numbers; correct or remove the line")
@@ -218,7 +200,32 @@ def ferplus(table):
         else:
             entries.append(face._replace(emotion=winners[0]))
     counts = [f"{left_out.count(reason)} {reason}" for reason in sorted(set(left_out))]
+    if not entries:
+        raise Problem(f"{table.place}: holds no face with an emotion")
     return entries, [f"left out by FERPlus' votes: {', '.join(counts)}"] if counts else []
+
+
+def ferplus_faces(table, rows):
+    """The faces, without emotions, of FERPlus' lines: by fer2013.csv or by image; None for none."""
+    pixels = table.find("fer2013.csv")
+    if pixels:
+        with tables.opened(pixels, table.find) as fer2013_table:
+            faces, _ = tables.read_any(fer2013_table)
+        if len(rows) != len(faces):
+            raise Problem(f"{table.place}: {len(rows)} lines for the {len(faces)} of fer2013.csv; "
+                          f"download both again")
+        return faces
+    column = table.columns.get("image name")
+    names = [cells[column] if column is not None else "" for _, _, cells in rows]
+    images = [table.find(name) for name in names]
+    if not any(images):
+        raise Problem(f"{table.place}: has FERPlus' votes and no pixels; put fer2013.csv beside "
+                      f"it, or the images that its column Image name names")
+    missing = [(place, name) for (_, place, _), name, image in zip(rows, names, images)
+               if name and not image]
+    tables.require_files(table, missing, len(rows))
+    return [image and Entry(image.name, "", "", tables.split_of(table, place, cells), (),
+                            image.read, place) for (_, place, cells), image in zip(rows, images)]
 
 
 def muxspace(table):

@@ -8,7 +8,7 @@ import posixpath
 import unicodedata
 import zipfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import utils
@@ -44,7 +44,7 @@ class File(NamedTuple):
 
 
 def suffix(file):
-    return PurePosixPath(file.name).suffix.lower()
+    return posixpath.splitext(file.name)[1].lower()
 
 
 def is_image(file):

@@ -168,36 +168,39 @@ def completed(table, entries, sides):
 
     sides: {column: sides} of the columns whose cells are all sides of a split.
     """
-    notes, read = [], set(table.known.values())
+    notes = column_notes(table, {*sides})
     names = {number: name for name, number in table.columns.items()}
-    splits = [entry.split for entry in entries]
-    if "split" not in table.known:
-        full = [column for column, texts in sides.items() if "train" in texts]
-        if len(full) == 1:
-            splits = sides[full[0]]
-            read.add(full[0])
-            notes.append(f"{table.place}: the column {names[full[0]]} is the split")
-        else:
-            folders = ["" if entry.name.startswith("/") else side_in(entry.name)
-                       for entry in entries]
-            splits = folders if all(folders) else splits
-    subjects = [entry.subject for entry in entries]
+    folders = ["" if entry.name.startswith("/") else side_in(entry.name) for entry in entries]
+    splits, subjects = [[getattr(entry, field) for entry in entries]
+                        for field in ("split", "subject")]
+    full = [column for column, texts in sides.items() if "train" in texts]
+    if "split" not in table.known and len(full) == 1:
+        splits = sides[full[0]]
+        notes.append(f"{table.place}: the column {names[full[0]]} is the split")
+    elif "split" not in table.known and all(folders):
+        splits = folders
     if len(set(subjects)) == len(subjects) > 1:  # it counts the lines
         notes.append(f"{table.place}: the column {names[table.known['subject']]} differs on every "
                      f"line and is no subject")
         subjects = [""] * len(subjects)
-    for kind in ("file", "emotion", "subject", "split"):
-        same_kind = names_of(table.columns, kind)
-        if len(same_kind) > 1:
-            notes.append(f"{table.place}: of the columns {listed(same_kind, 4)} only "
-                         f"{same_kind[0]} is read")
-    by_emotion = len(table.columns) in table.known.values()
-    ignored = [name for name, number in table.columns.items() if number not in read
-               and isinstance(name, str) and not (by_emotion and meaning(name))]
-    if ignored:
-        notes.append(f"{table.place}: columns that are not read: {listed(ignored, 8)}")
     return [entry._replace(split=split, subject=subject)
             for entry, split, subject in zip(entries, splits, subjects)], notes
+
+
+def column_notes(table, sides):
+    """Which columns are not read: sentences. sides: numbers of those that may be a split's."""
+    notes = []
+    for kind in ("file", "emotion", "subject", "split"):
+        names = names_of(table.columns, kind)
+        if len(names) > 1:
+            notes.append(f"{table.place}: of the columns {listed(names, 4)} only {names[0]} is "
+                         f"read")
+    for_emotions = len(table.columns) in table.known.values()
+    ignored = [name for name, number in table.columns.items() if isinstance(name, str)
+               and number not in {*table.known.values(), *sides}
+               and not (for_emotions and meaning(name))]
+    return notes + [f"{table.place}: columns that are not read: {listed(ignored, 8)}"] \
+        * bool(ignored)
 
 
 def cell_of(table, cells, kind):

@@ -5,9 +5,9 @@ Words are found at the borders of words: `Train_Aligned_Faces`, `val_afew`, `FER
 
 import collections
 import functools
+import posixpath
 import re
 import unicodedata
-from pathlib import PurePosixPath
 
 from utils import Problem, listed
 
@@ -98,6 +98,7 @@ def words_of(text):
     return [bare(word) for word in re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", parted))]
 
 
+@functools.cache
 def meaning(label):
     """"anger" of "angry", "wütend" and "AN"; "" of what has a word that is not known."""
     if label.casefold() in CODES:
@@ -106,6 +107,7 @@ def meaning(label):
     return " ".join(meanings) if all(meanings) else ""
 
 
+@functools.cache
 def names_emotion(text):
     """Whether a name has a word for an emotion in it, is the code of one, or a number of a class.
     """
@@ -125,7 +127,7 @@ def side_of(name):
 
 
 def folders_of(name):
-    return PurePosixPath(name).parts[:-1]
+    return tuple(name.split("/")[:-1])
 
 
 def side_in(name):
@@ -134,13 +136,13 @@ def side_in(name):
 
 
 def base(name):
-    return PurePosixPath(name).name
+    return name.rpartition("/")[2]
 
 
 def stem(name):
     """A path without its suffix, if that is one of images: all of "subject01.happy"."""
-    path = PurePosixPath(name)
-    return str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path)
+    start, suffix = posixpath.splitext(name)
+    return start if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 # ----------------------------------------------------------------------------------------- labels
