@@ -227,9 +227,12 @@ def test_expw(tmp_path):
     for path in (tmp_path, label_list):
         entries, _ = read(path)
         assert len(entries) == 2 * len(KEYS) and entries[1].box == (17, 4, 46)
+    lines = label_list.read_text().splitlines()
     for wrong in ("none.jpg 0 1 2 3 4 5.0 3", "happy_x_10a.jpg 3", "happy_x_10a.jpg 0 1 2 3 4 5 7"):
-        write(label_list, [wrong])
-        assert "label.lst, line 1" in refused(tmp_path)
+        write(label_list, [*lines, wrong])
+        assert "label.lst, line 37" in refused(tmp_path)
+    write(label_list, ["somebody else's"])
+    assert ".lst 1" in refused(tmp_path)
 
 
 # --------------------------------------------------------------------------------------- tables

@@ -56,6 +56,7 @@ def paths(pattern, keys=KEYS):
     return [pattern.format(
         subject=subject, emotion=emotion, take=take, split=("train", "test")[take],
         code=CODES[emotion], session="AB"[take], person=("Asha", "Dev", "Val")[subject - 1],
+        joy=("Joy", "Bravo", "Smiley")[subject - 1],
         number=EMOTIONS.index(emotion)) for subject, emotion, take in keys]
 
 
@@ -114,6 +115,7 @@ READ = [  # paths; options; emotions, subjects, sides of the split
      "Asha Dev Val", ""),
     ("{split}/{person}/{emotion}/{take}.png", {"subject": "/([^/]+)/"}, WORDS, "Asha Dev Val",
      "test train"),
+    ("{emotion}/{joy}/{take}.png", {"subject": "/([^/]+)/"}, WORDS, "Bravo Joy Smiley", ""),
     ("{number}/{subject}{take}.png", {"labels": "0=angry,1=happy,2=sad"}, "0 1 2", "", ""),
     ("{split}/class00{number}/{subject}.png", {}, "class000 class001 class002", "", "test train"),
     ("{number}/{subject}{take}.png", {"emotion": "^([^/]+)/"}, "0 1 2", "", ""),
@@ -206,6 +208,7 @@ ASKED = [  # files; what the refusal names; --emotion that it prints gives these
     (images("{person}/{emotion}/{take}.png"), ["--subject '^([^/]+)/'", "Dev"], None),
     (images("train/{emotion}/{subject}.png", "x/{emotion}/{take}.png"), ["neither train/"], None),
     (images("{emotion}/{subject}.png", **{"test/sad/1.png": PNG}), ["neither train/"], None),
+    (images("{emotion}/{joy}/{take}.png"), ["two levels", "--emotion '^([^/]+)/'"], WORDS),
     (images("{emotion}/neutral/{subject}.png", "{emotion}/calm/{subject}.png"), ["two levels"],
      None),
     ({f"subject{number:02}.{what}": GIF for number in range(3) for what in (

@@ -23,7 +23,7 @@ class KnownDataSet(NamedTuple):
     names: str = ""  # a pattern of all images' names, with the groups subject and emotion
     labels: dict = {}  # {code in the names: emotion}; others are emotions as they are
     frontal: str = ""  # what the pattern's group `view` is for faces seen from the front
-    file: str = ""  # a pattern of the names of label files; read(files, images)
+    file: str = ""  # a pattern of the names of label files; read(files, images) or None
     columns: frozenset = frozenset()  # of a table, without case; read(table)
     read: Callable = None  # gives entries, notes
 
@@ -134,8 +134,11 @@ EXPW = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # 0 
 def expw(lists, images):
     """ExpW's label.lst: "name.jpg 0 top left right bottom 50.3 3", a line for each face."""
     by_name, entries = {base(file.name): file for file in images}, []
-    for number, line in enumerate(text_of(lists[0]).splitlines(), 1):
-        match = re.fullmatch(r"(\S+) (\d+) (\d+) (\d+) (\d+) (\d+) [\d.]+ ([0-6])", line.strip())
+    matches = [re.fullmatch(r"(\S+) (\d+) (\d+) (\d+) (\d+) (\d+) [\d.]+ ([0-6])", line.strip())
+               for line in text_of(lists[0]).splitlines()]
+    if not any(matches):
+        return None  # somebody else's list
+    for number, match in enumerate(matches, 1):
         file = match and by_name.get(match[1])
         if not file:
             raise Problem(f"{lists[0].place}, line {number}: is not of eight words, or names no "
@@ -153,8 +156,9 @@ def labelled_faces(files, images):
     for row in DATASETS.values():
         label_files = [file for file in files
                        if row.file and re.fullmatch(row.file, base(file.name), re.IGNORECASE)]
-        if label_files:
-            return row.read(label_files, images)
+        faces = label_files and row.read(label_files, images)
+        if faces:
+            return faces
     return None
 
 

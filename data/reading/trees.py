@@ -44,14 +44,14 @@ def read_tree(images, renamed=(), subjects_given=None):
     images, notes = with_emotions(images, renamed)
     names = [file.name for file in images]
     levels = levels_of(names)
-    emotion = emotion_level(levels, renamed)
+    without_subjects = levels_of(names, subjects_given) if subjects_given else levels
+    emotion = emotion_level(without_subjects, renamed)
     if emotion is None:
         return None
     labels = levels[emotion]
     if len(levels) > 1:
         notes.append(f"emotions are the folders {listed(sorted(set(labels)), 3)}")
-    others = levels_of(names, *([subjects_given] if subjects_given else []))
-    splits = sides_of(others, names, emotion)
+    splits = sides_of(without_subjects, names, emotion)
     subjects = [""] * len(names)
     if not subjects_given:
         subjects, subject_notes = subjects_of(levels, emotion)
