@@ -229,6 +229,13 @@ def test_asked(case, tmp_path):
         assert columns(read(tmp_path / "faces", emotion=printed)[0])[0] == labels
 
 
+def test_two_layouts_in_one_folder_with_emotion(tmp_path):
+    lay(tmp_path / "a", images("{person}/{take}_{emotion}.png"))
+    assert "--subject '^([^/]+)/'" in refused(tmp_path / "a", emotion="_([a-z]+)")
+    lay(tmp_path / "b", images("train/{take}_{emotion}.png", "x/{take}_{emotion}.png"))
+    assert "neither train/" in refused(tmp_path / "b", emotion="_([a-z]+)")
+
+
 def test_people_that_are_asked_for(tmp_path):
     """The note prints --subject; pasted, it takes the folders."""
     for number, pattern in enumerate((

@@ -64,19 +64,19 @@ def read(path, emotion="", subject="", option="--data", labels="", subject_optio
     if path.is_dir() or path.suffix.lower() == ".zip":
         found, notes = files.list_folder(path) if path.is_dir() else files.list_zip(path, option)
         listing = listing_of(encodable(path), option, notes, found)
-        entries, more_notes = read_listing(listing, emotion, subject, parsed_labels(labels))
+        entries, reader_notes = read_listing(listing, emotion, subject, parsed_labels(labels))
     else:
         notes = []
-        entries, more_notes = read_table(files.file_at(path), tables.beside(path.parent))
+        entries, reader_notes = read_table(files.file_at(path), tables.beside(path.parent))
     if emotion:
         entries = [entry._replace(emotion=matched(entry, emotion, "--emotion"))
                    for entry in entries]
     if subject_optional and subject and not any(located(subject, entry.name) for entry in entries):
-        more_notes.append(f"--subject matches no name of {option} and is not used for it")
+        reader_notes.append(f"--subject matches no name of {option} and is not used for it")
     elif subject:
         entries = [entry._replace(subject=matched(entry, subject, "--subject"))
                    for entry in entries]
-    return entries, notes + more_notes
+    return entries, notes + reader_notes
 
 
 def require_readable(path, option):
@@ -98,7 +98,7 @@ def require_readable(path, option):
         raise Problem(f"{place}: is no folder, zip or CSV; give {LAYOUTS}")
 
 
-# ---------------------------------------------------------------------------------- what is there
+# --------------------------------------------------------------------------- what lies in a folder
 def listing_of(place, option, notes, found):
     """The `Listing` of the files of a folder or zip."""
     images, others = [], []
@@ -137,14 +137,15 @@ def read_listing(listing, emotion, subject, renamed):
     images, known = listing.images, [file for file, why in listing.tables.items() if not why]
     if images:
         listing.notes.extend(listing.others)
-    if emotion and images:
-        return unlabelled(images, emotion, subject)
-    faces = datasets.labelled_faces(listing.files, images) or datasets.named_faces(images)
+    spans = [[span_of(pattern, file.name) for file in images] for pattern in (subject, emotion)]
+    faces = not emotion and (datasets.labelled_faces(listing.files, images)
+                             or datasets.named_faces(images))
     if faces:
         return faces
-    spans = [span_of(subject, file.name) for file in images] if subject else None
     try:
-        faces = trees.read_tree(images, renamed, spans)
+        if emotion and images:
+            return unlabelled(images, spans)
+        faces = trees.read_tree(images, renamed, subject and spans[0])
     except Problem as problem:
         raise refusal(listing, str(problem)) from None
     if faces:
@@ -161,11 +162,10 @@ def read_listing(listing, emotion, subject, renamed):
                   "holds no image that can be read")
 
 
-def unlabelled(images, emotion, subject):
+def unlabelled(images, spans):
     """(entries, notes) for --emotion to label; subjects where a known data set's names tell."""
     named, names = datasets.named_faces(images), [file.name for file in images]
     subjects = [entry.subject for entry in named[0]] if named else [""] * len(images)
-    spans = [[span_of(pattern, name) for name in names] for pattern in (emotion, subject)]
     splits = trees.sides_of(trees.levels_of(names, *spans), names)
     return [Entry(file.name, who, "", split, (), file.read, file.place)
             for file, who, split in zip(images, subjects, splits)], []
@@ -182,10 +182,10 @@ def read_tables(listing, known):
         raise refusal(listing, f"holds {len(known)} tables of faces; give {listing.option} one")
     entries, notes = [], [f"labels are those of {listed([file.name for file in known], 3)}"]
     for file, side in zip(known, sides):
-        faces, more_notes = read_table(file, tables.within(listing.files, file))
+        faces, reader_notes = read_table(file, tables.within(listing.files, file))
         entries += [entry._replace(split=entry.split or side) for entry in faces] \
             if len(known) > 1 else faces
-        notes += more_notes
+        notes += reader_notes
     listed_names = {entry.name for entry in entries}
     unlisted = sum(file.name not in listed_names for file in listing.images)
     if unlisted:
@@ -224,13 +224,13 @@ def refusal(listing, reason):
     """The `Problem` that says why nothing was read, what lies there, and what would read it."""
     names = [file.name for file in listing.images]
     levels = trees.levels_of(names)
-    there = [f"folders {listed(sorted(set(folders)), 3)}" for folders in levels.values()]
+    contents = [f"folders {listed(sorted(set(folders)), 3)}" for folders in levels.values()]
     if names:
-        there.append(f"{len(names)} images such as {listed(sorted(map(base, names)), 3)}")
-    there += [f"the table {file.name} ({why or 'lists faces'})"
+        contents.append(f"{len(names)} images such as {listed(sorted(map(base, names)), 3)}")
+    contents += [f"the table {file.name} ({why or 'lists faces'})"
               for file, why in sorted(listing.tables.items(), key=lambda item: (
                   suffix(item[0]) == ".txt", item[0].name))[:3]]
-    there += [note for note in listing.others if note not in listing.notes] + listing.notes
+    contents += [note for note in listing.others if note not in listing.notes] + listing.notes
     zips = [file.name for file in listing.files if suffix(file) == ".zip"]
     options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
     options += emotion_options(names, levels)
@@ -238,8 +238,8 @@ def refusal(listing, reason):
     options += [f"{listing.option} {shell_quoted(file.place)}"
                 for file, why in listing.tables.items() if not why][:3]
     ways_out = f"give one of: {'; '.join(options)}; or" if options else "give"
-    contents = f"; there are {'; '.join(there)}" if there else ""
-    return Problem(f"{listing.place}: {reason}{contents}; {ways_out} {listing.option} {LAYOUTS}")
+    contained = f"; there are {'; '.join(contents)}" if contents else ""
+    return Problem(f"{listing.place}: {reason}{contained}; {ways_out} {listing.option} {LAYOUTS}")
 
 
 def emotion_options(names, levels):

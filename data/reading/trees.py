@@ -130,8 +130,8 @@ def emotion_level(levels, renamed):
 def sides_of(levels, names, emotion=None):
     """"train", "val", "test" or "" of each file: of the level whose names are all sides of a split.
 
-    emotion: the level of the emotions. Below it, people may be called Dev and Val; above it a
-    `Problem` is raised if some folders are sides and others are not.
+    emotion: the level of the emotions, if folders are. Below it, people may be called Dev and Val;
+    elsewhere a `Problem` is raised if some folders of a level are sides and others are not.
     """
     result = [""] * len(names)
     for number, folders in levels.items():
@@ -140,7 +140,7 @@ def sides_of(levels, names, emotion=None):
             continue
         if all(sides) and "train" in sides:
             result = sides
-        elif not all(sides) and emotion is not None and is_above(number, emotion):
+        elif not all(sides) and (emotion is None or is_above(number, emotion)):
             odd, side = folders[sides.index("")], next(filter(None, sides))
             raise Problem(
                 f"{names[sides.index('')]}: lies in neither train/ nor test/ (its folder is {odd}) "
