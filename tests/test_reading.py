@@ -405,6 +405,7 @@ MANIFESTS = [  # header, line; subjects, sides; what the notes name
     ("file,emotion,dataset", "faces/{s}{t}{e}.png,{e},{u}", "", "test train", "dataset"),
     ("file,emotion,fold", "faces/{s}{t}{e}.png,{e},{t}", "", "", "fold"),
     ("file,emotion,who", "faces/{s}{t}{e}.png,{e},P{s}", "", "", "who"),
+    ("0,file,emotion,2013", "{n},faces/{s}{t}{e}.png,{e},x", "", "", "2013"),  # of pandas
     ("file,emotion,subject,person", "faces/{s}{t}{e}.png,{e},{s},x", "1 2 3", "",
      "subject, person"),
     ("file,emotion,expression", "faces/{s}{t}{e}.png,{e},x", "", "", "emotion, expression"),

@@ -69,7 +69,7 @@ def opened(file, find=None):
         names = [cell.strip().lower() for cell in next(reader, [])]
         columns = {name or number: number for number, name in enumerate(names)}
         twice = [name for name, count in collections.Counter(names).items() if name and count > 1]
-        if any(map(is_data, names)):
+        if any(map(is_data, names)) and not known_columns(columns):
             raise Problem(f"{file.place}: its first line is no header but data ({names[0]}); put "
                           f"a line with the names of the columns above it: {FORMS}")
         if twice:

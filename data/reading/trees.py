@@ -95,12 +95,12 @@ def with_emotions(images, renamed):
         return any(names_emotion(folder) or same_spelling(folder) in renamed
                    for folder in folders_of(name))
 
-    sides = {side_in(file.name) for file in images if labelled(file.name)} | {""}
-    left_out = [file.name for file in images if folders_of(file.name) and not labelled(file.name)
-                and (side_of(folders_of(file.name)[-1]) or side_in(file.name) not in sides)]
-    if sides == {""} and not any(labelled(file.name) for file in images) or not left_out:
+    sides = {side_in(file.name) for file in images if labelled(file.name)}
+    left_out = {file.name for file in images if folders_of(file.name) and not labelled(file.name)
+                and (side_of(folders_of(file.name)[-1]) or side_in(file.name) not in {"", *sides})}
+    if not sides or not left_out:
         return images, []
-    return [file for file in images if file.name not in set(left_out)], [
+    return [file for file in images if file.name not in left_out], [
         f"{len(left_out)} images lie in no folder of an emotion and were left out: "
         f"{listed(sorted(left_out), 3)}"]
 
