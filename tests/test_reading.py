@@ -118,6 +118,7 @@ READ = [  # paths; options; emotions, subjects, sides of the split
     ("{emotion}/{joy}/{take}.png", {"subject": "/([^/]+)/"}, WORDS, "Bravo Joy Smiley", ""),
     ("{number}/{subject}{take}.png", {"labels": "0=angry,1=happy,2=sad"}, "0 1 2", "", ""),
     ("{split}/class00{number}/{subject}.png", {}, "class000 class001 class002", "", "test train"),
+    ("class{subject}/{emotion}/{take}.png", {}, WORDS, "", ""),
     ("{number}/{subject}{take}.png", {"emotion": "^([^/]+)/"}, "0 1 2", "", ""),
     ("{subject}/x/{emotion}-{take}.png", {"emotion": "^[a-z]+", "subject": r"^(\d)/"}, WORDS,
      "1 2 3", ""),
@@ -209,6 +210,7 @@ ASKED = [  # files; what the refusal names; --emotion that it prints gives these
     (images("train/{emotion}/{subject}.png", "x/{emotion}/{take}.png"), ["neither train/"], None),
     (images("{emotion}/{subject}.png", **{"test/sad/1.png": PNG}), ["neither train/"], None),
     (images("{emotion}/{joy}/{take}.png"), ["two levels", "--emotion '^([^/]+)/'"], WORDS),
+    (images("class{take}/label{number}/{subject}.png"), ["class0, class1"], None),
     (images("{emotion}/neutral/{subject}.png", "{emotion}/calm/{subject}.png"), ["two levels"],
      None),
     ({f"subject{number:02}.{what}": GIF for number in range(3) for what in (

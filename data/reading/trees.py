@@ -9,6 +9,7 @@ import re
 
 from data.reading.files import Entry
 from data.reading.words import (
+    CLASSES,
     NUMBERED,
     TAKES,
     base,
@@ -92,8 +93,8 @@ def with_emotions(images, renamed):
     """(images, notes) without those in no folder of an emotion that lie in test/ itself, or in a
     side of a split in which no folder is an emotion's: the unlabelled images of contests."""
     def labelled(name):
-        return any(names_emotion(folder) or same_spelling(folder) in renamed
-                   for folder in folders_of(name))
+        return any(names_emotion(folder) or CLASSES.fullmatch(folder)
+                   or same_spelling(folder) in renamed for folder in folders_of(name))
 
     sides = {side_in(file.name) for file in images if labelled(file.name)}
     left_out = {file.name for file in images if folders_of(file.name) and not labelled(file.name)
@@ -106,17 +107,22 @@ def with_emotions(images, renamed):
 
 
 def emotion_level(levels, renamed):
-    """The level of which two names or more, and half of them, are words for emotions, or None.
+    """The level of which two names or more, and half of them, are words for emotions; else the one
+    of classes, such as class001; or None.
 
     Raises `Problem` for two levels that say different things of one image.
     """
-    shares = {}
+    shares, classes = {}, []
     for number, folders in levels.items():
         names = {name for name in set(folders) if not side_of(name)}
         known = sum(names_emotion(name) or same_spelling(name) in renamed for name in names)
         if known >= 2 and known >= len(names) / 2:
             shares[number] = known / len(names), -len(names)  # of happy/happy_01 the former
-    best = max(shares, key=shares.get, default=None)
+        elif len(names) > 1 and all(map(CLASSES.fullmatch, names)):
+            classes.append(number)
+    if not shares:
+        return classes[0] if len(classes) == 1 else None
+    best = max(shares, key=shares.get)
     for number in shares:
         for pair in set(zip(levels[best], levels[number])):
             words = [set(filter(None, map(meaning, words_of(name)))) for name in pair]
@@ -174,8 +180,8 @@ def subjects_of(levels, emotion):
 
 
 def is_numbered(name, digits_alone):
-    return bool(NUMBERED.fullmatch(name)) and not TAKES.fullmatch(name) and \
-        (digits_alone or not name.isdecimal())
+    return bool(NUMBERED.fullmatch(name)) and (digits_alone or not name.isdecimal()) and \
+        not TAKES.fullmatch(name) and not CLASSES.fullmatch(name)
 
 
 def crosses(folders, labels):

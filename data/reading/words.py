@@ -109,10 +109,8 @@ def meaning(label):
 
 @functools.cache
 def names_emotion(text):
-    """Whether a name has a word for an emotion in it, is the code of one, or a number of a class.
-    """
-    return bool(text.casefold() in CODES or CLASSES.fullmatch(text)
-                or any(word in MEANINGS for word in words_of(text)))
+    """Whether a name has a word for an emotion in it, or is the code of one."""
+    return text.casefold() in CODES or any(word in MEANINGS for word in words_of(text))
 
 
 # ------------------------------------------------------------------------------------ other words
