@@ -424,8 +424,8 @@ def dask_client(address):
     with client, tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "scripts.zip"
         with zipfile.ZipFile(archive, "w") as packed:
-            packed.writestr("data/__init__.py", "")  # a worker may have a folder of that name
-            for file in (*ROOT.glob("*.py"), *ROOT.glob("data/*.py")):
+            # With data/__init__.py: a worker may have a folder of that name.
+            for file in (*ROOT.glob("*.py"), *ROOT.glob("data/*.py"), *ROOT.glob("data/*/*.py")):
                 packed.write(file, file.relative_to(ROOT))
         client.upload_file(str(archive))
         if set(client.nthreads().values()) != {1}:  # the others would only wait
