@@ -24,10 +24,10 @@ from typing import NamedTuple
 import numpy as np
 
 import utils
-from data.emotions import EMOTION_NAMES
 from data.experiment import SETTINGS, create_or_resume, faces_of, setting_help, split_settings
 from data.faces import SIDE, as_input
 from data.protocols import split_faces
+from data.reading.words import EMOTION_NAMES
 from data.registration import SCALES, mean_face, register, warp
 from utils import Job
 

@@ -359,7 +359,8 @@ def create_or_resume(folder, data, results, given):
         if data is None and experiment is None:
             print("there is no JAFFE in data/ (jaffe.zip or jaffe/): this is the drawn stand-in")
         if not path.exists():
-            standin.draw_all(path)
+            with contextlib.suppress(FileExistsError):  # another process has just drawn it
+                standin.draw_all(path)
     if experiment:
         settings = experiment.settings | {"test": given.get("test", experiment.settings["test"])}
     else:

@@ -9,20 +9,21 @@ import itertools
 import math
 import re
 import warnings
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
-
-import utils
-from data import standin
-from data.emotions import meaning, same_spelling, unified
-from data.files import Entry, file_at
-from data.layouts import JAFFE_NAME, matched, read_layout, search
-from data.leaks import leak_notes, twins_across
-from data.tables import MIN_SIDE
-from utils import Problem, listed
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+import utils
+from data import standin
+from data.reading import read
+from data.reading.datasets import DATASETS
+from data.reading.files import Entry, file_at
+from data.reading.tables import MIN_SIDE
+from data.reading.words import base, meaning, same_spelling, unified
+from data.twins import twin_notes, twins_across
+from utils import Problem, listed
 
 SIDE = 48  # pixels; the paper's face size
 MARGIN = 0.3  # of a box's side, around it: what registration may look at
@@ -83,22 +84,23 @@ def default_data():
                key=lambda place: (place.name.lower() not in usual, len(place.name), place.name))
 
 
-def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, plain="square",
-               may_have_other_names=False):
+def load_faces(path, crop="", subject="", emotion="", labels="", complete=True,
+               fallback_crop="square", subject_optional=False, option="--data"):
     """Read all faces of a data set, in the order of their file names.
 
     Parameters
     ----------
     path : a folder, a zip or a table
     crop : "X,Y,SIDE" in pixels, "square" (the largest centred one), "none" (the whole image) or "":
-        a manifest's own boxes, JAFFE's for JAFFE and the stand-in, else `plain`
+        a manifest's own boxes, JAFFE's for JAFFE and the stand-in, else `fallback_crop`
     subject, emotion : regular expressions that find the subject, or the emotion, in a file's name
         or else in its path: their first group that is not empty or, without groups, the match
-    labels : "angry=anger,1=surprise": labels to be merged or renamed
-    alone : whether these are all faces there are, and not training or test faces for others: then
-        there have to be two emotions, and each label renamed has to occur
-    plain : "square" or "none"
-    may_have_other_names : whether `subject` may match none of the names; it is then not used
+    labels : "angry=anger,contempt=": labels to be merged or renamed, or faces to be left out
+    complete : whether these are all faces there are, and not training or test faces for others:
+        then there have to be two emotions, and each label renamed has to occur
+    fallback_crop : "square" or "none"
+    subject_optional : whether `subject` may match none of the names; it is then not used
+    option : what gave the path, for messages
 
     Returns
     -------
@@ -110,73 +112,73 @@ def load_faces(path, crop="", subject="", emotion="", labels="", alone=True, pla
         for what cannot be read
     """
     path = Path(path)
-    entries, notes = read_layout(path, emotion)
-    if may_have_other_names and not any(search(subject, entry) for entry in entries):
-        subject = ""
-        notes.append("--subject matches no name of the test faces and is not used for them")
-    if subject:
-        entries = [entry._replace(subject=matched(entry, subject, "--subject"))
-                   for entry in entries]
-        notes = [note for note in notes if "--subject" not in note]  # how else to tell them
+    entries, notes = read(path, emotion, subject, option, labels, subject_optional)
     # By file name first: the published split depends on it, and layouts differ in folders only.
-    entries.sort(key=lambda entry: (PurePosixPath(entry.name).name, entry.name))
+    entries.sort(key=lambda entry: (base(entry.name), entry.name))
     for entry, other in itertools.pairwise(entries):
         if entry.name == other.name:
             raise Problem(f"{other.place}: {entry.name} a second time; remove one")
-    names = np.array([entry.name for entry in entries])
+    emotions, label_notes = unified([entry.emotion for entry in entries], labels, complete)
+    if not emotions.any():
+        raise Problem(f"--labels {labels}: leaves no face; leave fewer emotions out")
+    entries = [entry for entry, label in zip(entries, emotions) if label]
+    emotions = emotions[emotions != ""]
+    codes = np.array([entry.emotion.strip().upper() for entry in entries])  # if it is JAFFE
     subjects, subject_notes = unified_subjects([entry.subject for entry in entries])
-    if subject:
+    if subject and subjects.any():
         counts = collections.Counter(subjects.tolist())
         subject_notes.append(f"--subject finds {len(counts)} subjects: " + listed(
             [f"{name} {count}" for name, count in sorted(counts.items())], 8))
-    codes = np.array([entry.emotion.strip().upper() for entry in entries])  # if it is JAFFE
-    emotions, label_notes = unified([entry.emotion for entry in entries], labels, alone)
-    splits, split_notes = two_sides([entry.split for entry in entries])
+    splits, split_notes = train_and_test([entry.split for entry in entries])
     jaffe = is_jaffe(subjects, codes)
     crop_notes = []
     if not crop:
-        crop = default_crop(entries, jaffe, plain)
-        if jaffe and crop == plain:
+        crop = default_crop(entries, jaffe, fallback_crop)
+        if jaffe and crop == fallback_crop:
             crop_notes = [f"JAFFE's box is for images of 256 x 256 pixels, as it is distributed; "
                           f"these are framed by {crop}, unless --crop X,Y,SIDE is given"]
     images, wide_crops, drawn, image_notes = read_images(entries, crop)
-    faces = Faces(names, subjects, emotions, images)
-    if alone:
+    faces = Faces(np.array([entry.name for entry in entries]), subjects, emotions, images)
+    if complete:
         require_emotions(faces)
     notes += label_notes + subject_notes + split_notes + crop_notes + image_notes
     notes += oddities(faces, splits)
     if jaffe and not drawn:
         notes += jaffe_oddities(subjects, codes, path)
-    stem = path.resolve().name if path.is_dir() else path.resolve().stem
-    stem = re.sub(r"[^\w-]+", "-", stem) or "faces"
-    if stem.lower() in ("jaffe", "standin"):  # a folder's name makes no JAFFE
-        stem += "-faces"
-    name = "standin" if drawn else "JAFFE" if jaffe else stem
+    name = "standin" if drawn else "JAFFE" if jaffe else name_of(path)
     return DataSet(faces, wide_crops, splits, name, bool(drawn), crop, notes)
 
 
+def name_of(path):
+    """A data set's name from that of its folder or file, which makes no JAFFE."""
+    name = path.resolve().name if path.is_dir() else path.resolve().stem
+    name = re.sub(r"[^\w-]+", "-", name) or "faces"
+    return name + "-faces" if name.lower() in ("jaffe", "standin") else name
+
+
 def unified_subjects(subjects):
-    """(str (n,), notes): names that differ in case or in the encoding of accents are one person's.
+    """(str (n,), notes): names that differ in case or in the encoding of accents are one subject's.
     """
     spellings = {}
     for subject, _ in collections.Counter(subjects).most_common():
         spellings.setdefault(same_spelling(subject), []).append(subject)
-    alike = [" = ".join(several) for several in spellings.values() if len(several) > 1]
-    notes = [f"subjects with two spellings: {listed(alike, 3)}"] if alike else []
+    twice = [" = ".join(names) for names in spellings.values() if len(names) > 1]
+    notes = [f"subjects with two spellings: {listed(twice, 3)}"] if twice else []
     return np.array([spellings[same_spelling(subject)][0] for subject in subjects]), notes
 
 
-def default_crop(entries, jaffe, plain):
-    """The framing where none is asked for; `plain` of faces that say nothing about it. A part of
-    JAFFE, or JAFFE in a table, is known by its names."""
+def default_crop(entries, jaffe, fallback_crop):
+    """The framing where none is asked for. A part of JAFFE, or JAFFE in a table, is known by its
+    names."""
     if entries[0].box:
         return "manifest"
-    names = [JAFFE_NAME.fullmatch(PurePosixPath(entry.name).name) for entry in entries]
+    pattern = re.compile(DATASETS["JAFFE"].names, re.IGNORECASE)
+    names = [pattern.fullmatch(base(entry.name)) for entry in entries]
     jaffe = jaffe or all(match and match["subject"] in JAFFE_SUBJECTS for match in names)
     with contextlib.suppress(OSError, ValueError):  # which `read_images` tells
         if jaffe and decode(entries[0].read()).grey.size == JAFFE_SIZE:
             return JAFFE_BOX
-    return plain
+    return fallback_crop
 
 
 def load_photo(path, crop, size=None):
@@ -283,7 +285,7 @@ def jaffe_oddities(subjects, emotions, path):
     return notes
 
 
-def two_sides(splits):
+def train_and_test(splits):
     """(str (n,) of "train", "test" and "", notes): validation faces train where others test."""
     if "val" in splits and "test" not in splits:
         return (np.array([split.replace("val", "test") for split in splits]),
@@ -308,7 +310,7 @@ def oddities(faces, splits):
     """What a reader of the results has to know: sentences."""
     by_emotion = collections.Counter(faces.emotions.tolist())
     subjects = collections.Counter(faces.subjects.tolist())
-    notes = leak_notes(faces.names, faces.images)
+    notes = twin_notes(faces.names, faces.images, faces.emotions)
     if subjects[""]:
         notes.append("it is not known who is who: the same people may be on both sides of a split; "
                      "--subject PATTERN takes it from names that tell")
@@ -318,10 +320,10 @@ def oddities(faces, splits):
                    if (subject, emotion) not in shown]
         if missing:
             notes.append(f"no face of this person with this emotion: {listed(missing, 8)}")
-    both = {subject for subject in subjects
-            if subject and len(set(splits[faces.subjects == subject])) > 1}
-    if both:
-        notes.append(f"on both sides of the data's own split: {listed(sorted(both), 3)}")
+    divided = {subject for subject in subjects
+               if subject and len(set(splits[faces.subjects == subject])) > 1}
+    if divided:
+        notes.append(f"on both sides of the data's own split: {listed(sorted(divided), 3)}")
     return notes
 
 
@@ -363,8 +365,8 @@ def read_images(entries, crop):
         raise Problem("{}: cannot be read as an image ({}); replace or remove the file".format(
             *unreadable[0]))
     if unreadable:
-        said = listed([f"{place} ({reason})" for place, reason in unreadable], 20)
-        raise Problem(f"{len(unreadable)} images cannot be read: {said}; replace or remove them")
+        reasons = listed([f"{place} ({reason})" for place, reason in unreadable], 20)
+        raise Problem(f"{len(unreadable)} images cannot be read: {reasons}; replace or remove them")
     notes = []
     if transparent:
         notes.append(f"{transparent} images are transparent in places and were laid on white")
@@ -384,6 +386,12 @@ def size_notes(sizes, crop):
         ends = [f"{width} x {height}" for width, height in (min(sizes), max(sizes))]
         notes.append(f"images of {len(sizes)} sizes, {ends[0]} to {ends[1]}, are framed by {crop}: "
                      f"look at report/faces.png")
+    oblong = {size: 1 - min(size) / max(size) for size in sizes if max(size) > 1.05 * min(size)}
+    if crop == "square" and oblong:
+        (width, height), lost = max(oblong.items(), key=lambda item: item[1])
+        notes.append(f"the largest centred square is cut out of {sum(map(sizes.get, oblong))} "
+                     f"images that are not square: {lost:.0%} of {width} x {height} pixels is "
+                     f"lost; where faces lie elsewhere, cut them out first, or give boxes in a CSV")
     if crop == "none" and any(width != height for width, height in sizes):
         notes.append("images that are not square are squeezed; --crop square cuts them instead")
     return notes

@@ -7,10 +7,10 @@ own size.
 
 import math
 
-from data.faces import MARGIN, SIDE
-
 import numpy as np
 from PIL import Image
+
+from data.faces import MARGIN, SIDE
 
 BOX_SIDE = 161
 PATCH = 128  # the side of the small images that are compared

@@ -511,7 +511,11 @@ def draw_all(folder):
                 image = Image.fromarray(np.asarray(image) + np.uint8(96))
                 image.putpalette(np.repeat(np.arange(-96, 160) % 256, 3).tolist())
             image.save(fresh / f"{who}.{emotion}{take}.{number}.tiff", tiffinfo={270: DESCRIPTION})
-        fresh.rename(folder)
+        try:
+            fresh.rename(folder)
+        except OSError:  # of two that draw at once one takes what the other has drawn
+            if not folder.is_dir():
+                raise
     return len(faces)
 
 

@@ -5,16 +5,16 @@ import csv
 import json
 import re
 
+import numpy as np
+import pytest
+from conftest import TINY, contents, draw_tiny, metrics_of, predictions_of, sequence
+from PIL import Image
+
 import utils
 from augment import balancing_rows
 from data.faces import load_photo
 from data.registration import register, warp
 from train_classifier import build_lenet5
-
-import numpy as np
-import pytest
-from conftest import TINY, contents, draw_tiny, metrics_of, predictions_of, sequence
-from PIL import Image
 
 PNG = b"\x89PNG"
 HOLDOUT = (*TINY, "--protocol", "holdout", "--steps", 20, "--runs", 1, "--repeats", 1, "--align",

@@ -1,18 +1,20 @@
 """Faces: formats, framing, registration, layouts of the same faces. What layouts there are is in
-test_layouts.py, what is refused in test_bad_faces.py."""
+test_reading.py, what is refused in test_bad_faces.py."""
 
 import io
 import shutil
 import zipfile
 
-from data import faces as data
-from data import registration, standin, tables
-from data.files import Entry
-
 import numpy as np
 import pytest
 from conftest import REAL_FACES, draw_tiny
 from PIL import Image
+from test_reading import KEYS, face, save, says, tree
+
+from data import faces as data
+from data import registration, standin
+from data.reading.datasets import FER2013
+from data.reading.files import Entry
 
 GREYS = (np.add.outer(np.arange(256), np.arange(256)) // 2).astype(np.uint8)
 GREY = Image.fromarray(GREYS)
@@ -57,6 +59,57 @@ def test_every_mode_and_format_gives_the_same_face():
     exif = turned.getexif()
     exif[274] = 6
     assert np.array_equal(loaded(turned, exif=exif), plain)
+
+
+def pgm(greys):
+    return b"P5 64 64 65535\n" + greys.astype(">u2").tobytes()
+
+
+def test_formats_that_cameras_and_systems_give(tmp_path):
+    tree(tmp_path, "{emotion}/{subject}_{take}.png")
+    grey = Image.fromarray(face(8, "happy"))
+    save(tmp_path / "happy/phone.jpg", grey.convert("RGB"), format="MPO", save_all=True,
+         append_images=[grey.resize((20, 20)).convert("RGB")])
+    save(tmp_path / "happy/windows.jfif", Image.fromarray(face(9, "happy")), format="JPEG")
+    save(tmp_path / "happy/upper.JPEG", Image.fromarray(face(10, "happy")), format="JPEG")
+    (tmp_path / "happy/deep.pgm").write_bytes(pgm(face(11, "happy").astype(int) * 257))
+    images = dict(zip(*[column.tolist() for column in data.load_faces(tmp_path).faces[::3]]))
+    assert len(images) == len(KEYS) + 4
+    for name, subject in (("phone.jpg", 8), ("windows.jfif", 9), ("deep.pgm", 11)):
+        plain = Image.fromarray(face(subject, "happy")).resize((48, 48), Image.Resampling.BILINEAR)
+        assert np.abs(np.array(images[f"happy/{name}"]) - np.asarray(plain)).mean() < 6, name
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_cameras_that_do_not_use_sixteen_bits(bits, tmp_path):
+    white = 2**bits - 1
+    for subject, emotion, take in KEYS:
+        greys = face(subject, emotion, take)
+        greys[0, 0] = 255  # some face of the set has a white pixel
+        deep = np.round(greys * (white / 255)).astype(np.uint16)
+        save(tmp_path / "deep" / emotion / f"{subject}_{take}.png", Image.fromarray(deep))
+        save(tmp_path / "plain" / emotion / f"{subject}_{take}.png", greys)
+    data_set, plain = (data.load_faces(tmp_path / name) for name in ("deep", "plain"))
+    assert np.abs(data_set.faces.images.astype(int) - plain.faces.images).max() <= 1
+    assert says(data_set, f"{white} is taken as white") == (bits < 16)
+
+
+def test_transparent_images_are_laid_on_white(tmp_path):
+    tree(tmp_path, "{emotion}/{subject}_{take}.png")
+    grey, alpha = face(8, "sad"), np.full((64, 64), 255, np.uint8)
+    alpha[:, :32] = 0
+    modes = {"LA": np.dstack([grey, alpha]), "RGBA": np.dstack([grey, grey, grey, alpha])}
+    for mode, pixels in modes.items():
+        save(tmp_path / f"sad/{mode}.png", Image.fromarray(pixels, mode))
+    save(tmp_path / "sad/opaque.png", Image.fromarray(face(9, "sad")).convert("RGBA"))
+    palette = Image.fromarray(np.where(alpha, 1, 0).astype(np.uint8), "P")
+    palette.putpalette([0, 0, 0, 90, 90, 90])
+    save(tmp_path / "sad/palette.png", palette, transparency=0)
+    data_set = data.load_faces(tmp_path)
+    assert says(data_set, "3 images are transparent in places and were laid on white")
+    for name, image in zip(data_set.faces.names, data_set.faces.images):
+        if name in ("sad/LA.png", "sad/RGBA.png", "sad/palette.png"):
+            assert (image[:, :22] == 255).all() and image[:, 26:].mean() < 160
 
 
 def layouts(folder):
@@ -126,7 +179,7 @@ def test_fer2013(tmp_path):
     assert found.crop == "square" and found.notes[0].startswith(
         "emotions are FER2013's numbers: 0 angry, 1 disgust") and "not known" in found.notes[1]
     assert found.splits.tolist() == ["train"] * 35 + ["test"] * 14
-    assert found.faces.emotions[:7].tolist() == list(tables.FER2013[:7])
+    assert found.faces.emotions[:7].tolist() == list(FER2013[:7])
     row = (tmp_path / "fer2013.csv").read_text().splitlines()[3].split(",")[1]
     assert found.faces.images[2].ravel().tolist() == list(map(int, row.split()))
 
@@ -148,13 +201,25 @@ def test_stand_in_is_shaped_like_jaffe_and_knows_that_it_is_drawn(stand_in, tmp_
             packed.write(tmp_path / file.name, f"jaffe/{file.name}")
     missing = ["THIS IS NOT THE WHOLE OF JAFFE: 29 faces of AN, it has 30",
                "THIS IS NOT THE WHOLE OF JAFFE: 22 faces of KA, it has 23"]
-    for path, notes in ((tmp_path, ["1 files that are no images were skipped: .zip 1", *missing]),
+    for path, notes in ((tmp_path, ["1 files that are no images: .zip 1", *missing]),
                         (tmp_path / "jaffe.zip", [*missing, "jaffe.zip is not the official "
                                                   f"jaffe.zip, of MD5 {data.JAFFE_MD5}"])):
         found = data.load_faces(path)
         assert (found.name, found.notes) == ("JAFFE", notes)
     # People of the same names are not JAFFE.
     assert data.load_faces(draw_tiny(tmp_path / "jaffe")).name == "jaffe-faces"
+
+
+def test_two_that_draw_at_once(tmp_path, monkeypatch):
+    """The first to be done keeps its faces, the other takes them; nothing else is left."""
+    def draw(*_):
+        (tmp_path / "standin").mkdir(exist_ok=True)
+        (tmp_path / "standin" / "first.tiff").touch()
+        return np.zeros((9, 9), np.uint8)
+
+    monkeypatch.setattr(standin, "draw_face", draw)
+    assert standin.draw_all(tmp_path / "standin") == 213
+    assert [file.name for file in tmp_path.rglob("*")] == ["standin", "first.tiff"]
 
 
 def test_oddities_are_said(tmp_path):
@@ -165,9 +230,9 @@ def test_oddities_are_said(tmp_path):
     for file in folder.glob("DD.SU*"):
         file.unlink()
     notes = data.load_faces(folder, crop="none").notes
-    for said in ("1 files that are no images were skipped: .txt 1",
+    for said in ("1 files that are no images: .txt 1",
                  "images of 2 sizes, 256 x 256 to 300 x 200", "squeezed",
-                 "A LEAK if on two sides of a split: BB.HA2.png as AA.AN1.png",
+                 "correct or remove one of BB.HA2.png (HA) and AA.AN1.png (AN)",
                  "no face of this person with this emotion: DD SU"):
         assert any(said in note for note in notes), (said, notes)
 

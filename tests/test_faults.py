@@ -16,8 +16,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import utils
-
 import pytest
 from conftest import (
     PUBLISHED,
@@ -30,6 +28,8 @@ from conftest import (
     wait_until,
     without_figures,
 )
+
+import utils
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -6,12 +6,12 @@ import json
 import multiprocessing
 import time
 
-import utils
-from utils import Job, Problem, load_arrays, run_calls, run_jobs, save_arrays, up_to_date
-
 import numpy as np
 import pytest
 from conftest import changing, wait_until
+
+import utils
+from utils import Job, Problem, load_arrays, run_calls, run_jobs, save_arrays, up_to_date
 
 ALONE = argparse.Namespace(jobs=1, dask=None, device="cpu")
 

@@ -4,6 +4,11 @@ and the splits."""
 import re
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
+from conftest import ROOT
+from data.splits import ONE_SPLIT, make_split
+
 import augment
 import train_cae
 import train_classifier
@@ -11,13 +16,8 @@ import utils
 from augment import METHODS
 from data.experiment import DEFAULTS
 from data.faces import Faces
-from data.splits import ONE_SPLIT, make_split
 from train_cae import emotion_pairs, pair_plan
 from train_classifier import Arm, default_arms, read_arm
-
-import numpy as np
-import pytest
-from conftest import ROOT
 
 EMOTIONS = ("AN", "HA", "SU")
 

@@ -1,11 +1,11 @@
 """The scripts against the paper as a notebook would have it, value by value."""
 
-import augment
-import utils
-
 import numpy as np
 import pytest
 from conftest import draw_tiny, shell
+
+import augment
+import utils
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """How the networks are trained: against Keras' own `fit`, by hand, and again after other sets."""
 
+import numpy as np
+import pytest
+
 import train_cae
 import train_classifier
 import utils
-
-import numpy as np
-import pytest
 
 EMOTIONS = ["AN", "DI", "FE", "HA", "NE", "SA", "SU"]
 

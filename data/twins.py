@@ -5,42 +5,51 @@ On two sides of a split they make test faces known.
 
 import collections
 import re
-from pathlib import PurePosixPath
-
-from utils import listed
 
 import numpy as np
+
+from data.reading.words import FRAME, FRAME_ALONE, FRAME_OR_TAKE, base, folders_of, stem
+from utils import listed
 
 TWIN = 1.5  # grey levels, mean over pixels, by which recompressed faces differ at most
 # Rows and columns; the opposite shifts are found from a pair's other face.
 SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
 BLOCK = 8  # pixels
 ENOUGH = 1000  # twins to be warned of
-# A frame's number: at the end of a name that has another number, or all there is of it.
-FRAME = re.compile(r"(.*\d.*?)[_-](?:frame[_-]?\d+|(?:img|image)?[_-]?\d{4,})")
-FRAME_ALONE = re.compile(r"(?:frame|img|image)?[ _-]?\d+")
 NUMBERED_FOLDER = re.compile(r"[^\W\d_]{1,10}[ _.-]?\d+|\d{2,}")
 
 
-def leak_notes(names, images):
-    """What may leak from one side of a split to the other, sentences, of names and uint8 images."""
+def twin_notes(names, images, emotions):
+    """Which faces may make others known, or contradict them: sentences.
+
+    Parameters
+    ----------
+    names, emotions : str (n,)
+    images : uint8 (n, 48, 48)
+    """
     notes = []
     same_stem = stems_twice(names)
     if same_stem:
         notes.append(f"files of one name with two suffixes, A LEAK if they show the same and are "
                      f"on two sides of a split: {listed(same_stem, 3)}")
     equal, first_rows = equal_faces(images)
-    for pairs, said in ((equal, "the same pixels"),
+    contradictions = [f"{names[row]} ({emotions[row]}) and {names[other]} ({emotions[other]})"
+                      for row, other in equal if emotions[row] != emotions[other]]
+    if contradictions:
+        notes.append(f"LABELS CONTRADICT EACH OTHER: the same pixels under two emotions; correct "
+                     f"or remove one of {listed(contradictions, 3)}")
+    equal = [(row, other) for row, other in equal if emotions[row] == emotions[other]]
+    for pairs, kind in ((equal, "the same pixels"),
                         (near_twins(images, first_rows),
                          "nearly the same pixels (saved again, shifted or mirrored)")):
         if pairs:
             pairs = [f"{names[row]} as {names[other]}" for row, other in pairs]
-            notes.append(f"{said}, A LEAK if on two sides of a split: {listed(pairs, 3)}")
+            notes.append(f"{kind}, A LEAK if on two sides of a split: {listed(pairs, 3)}")
     frames = collections.Counter(filter(None, sequences(names).tolist()))
-    several = [sequence for sequence, count in frames.items() if count > 1]
-    if several:
+    repeated = [sequence for sequence, count in frames.items() if count > 1]
+    if repeated:
         notes.append(f"frames of one sequence, A LEAK if on two sides of a split (loso and kfold "
-                     f"keep a person's together): {listed(several, 3)}")
+                     f"keep a subject's together): {listed(repeated, 3)}")
     return notes
 
 
@@ -48,8 +57,8 @@ def stems_twice(names):
     """["KA.AN1.39.jpg and KA.AN1.39.tiff"]: files that differ in their suffix alone."""
     by_stem = collections.defaultdict(list)
     for name in names.tolist():
-        by_stem[str(PurePosixPath(name).with_suffix("")).casefold()].append(name)
-    return [" and ".join(alike) for alike in by_stem.values() if len(alike) > 1]
+        by_stem[stem(name).casefold()].append(name)
+    return [" and ".join(group) for group in by_stem.values() if len(group) > 1]
 
 
 def equal_faces(images):
@@ -125,14 +134,20 @@ def sequences(names):
     Returns
     -------
     str (n,): "S010_004" of S010_004_00000017.png, "001/anger/take000" of
-    001/anger/take000/img_0000.jpg, "" where the name tells of none
+    001/anger/take000/img_0000.jpg, "" where the name tells of none. A number of one digit or two
+    is a frame's if three names of one folder differ in nothing else
     """
-    result = []
-    for name in map(PurePosixPath, np.asarray(names).tolist()):
-        match, folders = FRAME.fullmatch(name.stem), name.parts[:-1]
+    names, result = np.asarray(names).tolist(), []
+    takes = [FRAME_OR_TAKE.fullmatch(stem(name)) for name in names]
+    counts = collections.Counter(match[1] for match in takes if match)
+    for name, take in zip(names, takes):
+        match, folders = FRAME.fullmatch(base(stem(name))), folders_of(name)
         if match:
             result.append(match[1])
-        elif FRAME_ALONE.fullmatch(name.stem) and any(map(NUMBERED_FOLDER.fullmatch, folders[-2:])):
+        elif take and counts[take[1]] > 2:
+            result.append(base(take[1]))
+        elif FRAME_ALONE.fullmatch(base(stem(name))) and \
+                any(map(NUMBERED_FOLDER.fullmatch, folders[-2:])):
             result.append("/".join(folders))
         else:
             result.append("")

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import functools
 import os
+import posixpath
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -11,12 +12,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import utils
+from data.reading.words import IMAGE_SUFFIXES
 from utils import Problem, listed
 
 MAX_BYTES = 64 * 2**20  # of one image
 MAX_MEMBERS = 100_000  # of one zip
+READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found",
           "system volume information"}  # of macOS, Synology, Windows, Linux
+# The first bytes of images: they decide where a suffix is missing or tells of no kind of file.
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+OTHER_SUFFIXES = {".csv", ".tsv", ".tab", ".txt", ".lst", ".json", ".xml", ".md", ".py", ".npy",
+                  ".npz", ".mat", ".pkl", ".zip", ".db", ".pdf", ".heic", ".heif", ".avif",
+                  ".cr2", ".nef", ".arw", ".dng"}
 
 
 class File(NamedTuple):
@@ -33,6 +41,19 @@ class File(NamedTuple):
         if len(content) > MAX_BYTES:
             raise Problem(f"{self.place}: over {MAX_BYTES >> 20} MiB, which no face is; remove it")
         return content
+
+
+def suffix(file):
+    return posixpath.splitext(file.name)[1].lower()
+
+
+def is_image(file):
+    """Whether a file's suffix or, where that is none that is known, its first bytes say so."""
+    if suffix(file) in IMAGE_SUFFIXES | OTHER_SUFFIXES:
+        return suffix(file) in IMAGE_SUFFIXES
+    with contextlib.suppress(Problem, OSError), file.open() as stream:
+        return stream.read(4).startswith(SIGNATURES)
+    return False
 
 
 def encodable(path):
@@ -99,15 +120,28 @@ def list_folder(root):
                 todo.appendleft(path)  # after all that is no link
             else:
                 todo.append(path)
-    return sorted(files, key=lambda file: file.name), skipped_note(skipped) + notes
+    return without_experiments(files, skipped_note(skipped) + notes)
 
 
-def list_zip(path):
+def without_experiments(files, notes):
+    """(files in the order of their names, notes) without those of experiments, which are results.
+    """
+    folders = {posixpath.dirname(file.name) + "/" for file in files
+               if posixpath.basename(file.name) == "experiment.json"}
+    if folders:
+        notes = [*notes, f"folders with an experiment.json are results and were skipped: "
+                         f"{listed(sorted(folder.strip('/') or 'all' for folder in folders), 3)}"]
+    starts = tuple("" if folder == "/" else folder for folder in folders)
+    files = [file for file in files if not starts or not file.name.startswith(starts)]
+    return sorted(files, key=lambda file: file.name), notes
+
+
+def list_zip(path, option):
     """All files in a zip, in the order of their names: (list of `File`, notes).
 
     A member's path says where it belongs in the listing, and nothing else.
     """
-    remedy = "download it again, or unpack it and give --data the folder"
+    remedy = f"download it again, or unpack it and give {option} the folder"
     archive_place = encodable(path)
     with utils.reading(archive_place, remedy):
         archive = zipfile.ZipFile(path)
@@ -115,7 +149,14 @@ def list_zip(path):
                    if not member.is_dir()]
     if len(members) > MAX_MEMBERS:
         raise Problem(f"{archive_place}: {len(members)} files inside, more than {MAX_MEMBERS}; "
-                      f"unpack it and give --data the folder")
+                      f"unpack it and give {option} the folder")
+
+    for member, _ in members:
+        if member.flag_bits & 1 or member.compress_type not in READABLE:
+            how = "is packed with a password" if member.flag_bits & 1 else "is packed in a way " \
+                "that cannot be read here"
+            raise Problem(f"{archive_place}: {encodable(member.filename)} {how}; unpack it with "
+                          f"the program that made it and give {option} the folder")
 
     @contextlib.contextmanager
     def open_member(member, place):
@@ -131,7 +172,7 @@ def list_zip(path):
             skipped.add("/".join(parts[:system + 1]))
         elif parts:
             files.append(File(name, place, functools.partial(open_member, member, place)))
-    return sorted(files, key=lambda file: file.name), skipped_note(skipped)
+    return without_experiments(files, skipped_note(skipped))
 
 
 def in_letters(name):

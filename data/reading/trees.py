@@ -1,0 +1,215 @@
+"""Any folder or zip: levels of folders that are words for emotions, the sides of a split, people.
+
+A level is the folders at one depth. Those of 0, 1 ... are counted from the top and, where files lie
+at different depths, those of -1, -2 ... from the file.
+"""
+
+import collections
+import re
+
+from data.reading.files import Entry
+from data.reading.words import (
+    CLASSES,
+    NUMBERED,
+    TAKES,
+    base,
+    folders_of,
+    meaning,
+    names_emotion,
+    same_spelling,
+    side_in,
+    side_of,
+    words_of,
+)
+from utils import Problem, listed
+
+
+def read_tree(images, renamed=(), subjects_given=None):
+    """The faces of a folder whose emotions are folders.
+
+    Parameters
+    ----------
+    images : list of File
+    renamed : labels that --labels names, which are words for emotions too
+    subjects_given : for each image the part of its path that --subject finds, (start, end); or None
+
+    Returns
+    -------
+    list of Entry, notes; or None if no level of folders is words for emotions
+
+    Raises
+    ------
+    Problem
+        where two levels are, or some images lie in a side of a split and others in none
+    """
+    images, notes = with_emotions(images, renamed)
+    names = [file.name for file in images]
+    levels = levels_of(names)
+    without_subjects = levels_of(names, subjects_given) if subjects_given else levels
+    emotion = emotion_level(without_subjects, renamed)
+    if emotion is None:
+        return None
+    labels = levels[emotion]
+    if len(levels) > 1:
+        notes.append(f"emotions are the folders {listed(sorted(set(labels)), 3)}")
+    splits = sides_of(without_subjects, names, emotion)
+    subjects = [""] * len(names)
+    if not subjects_given:
+        subjects, subject_notes = subjects_of(levels, emotion)
+        notes += subject_notes
+    return [Entry(file.name, subject, label, split, (), file.read, file.place)
+            for file, subject, label, split in zip(images, subjects, labels, splits)], notes
+
+
+def levels_of(names, *spans):
+    """{level: its folder above each file}.
+
+    spans: lists of (start, end) in each name: what a pattern finds there is no folder's name.
+    """
+    letters = [list(name) for name in names]
+    for column in spans:
+        for name, (start, end) in zip(letters, column):
+            name[start:end] = ["/" if letter == "/" else "\0" for letter in name[start:end]]
+    paths = ["".join(name).split("/")[:-1] for name in letters]
+    least, most = min(map(len, paths), default=0), max(map(len, paths), default=0)
+    numbers = [*range(-1, -least - 1, -1), *range(least)] if least < most else range(least)
+    return {number: [path[number] for path in paths] for number in numbers}
+
+
+def is_above(number, other):
+    """Whether a level lies above another one, as far as that can be told."""
+    return number < other if (number < 0) == (other < 0) else number >= 0
+
+
+def level_pattern(number):
+    """The regular expression that takes this level from a path."""
+    if number >= 0:
+        return "^" + "[^/]+/" * number + "([^/]+)/"
+    return "([^/]+)/" + "[^/]+/" * (-number - 1) + "[^/]+$"
+
+
+# --------------------------------------------------------------------------------------- emotions
+def with_emotions(images, renamed):
+    """(images, notes) without those in no folder of an emotion that lie in test/ itself, or in a
+    side of a split in which no folder is an emotion's: the unlabelled images of contests."""
+    def labelled(name):
+        return any(names_emotion(folder) or CLASSES.fullmatch(folder)
+                   or same_spelling(folder) in renamed for folder in folders_of(name))
+
+    sides = {side_in(file.name) for file in images if labelled(file.name)}
+    left_out = {file.name for file in images if folders_of(file.name) and not labelled(file.name)
+                and (side_of(folders_of(file.name)[-1]) or side_in(file.name) not in {"", *sides})}
+    if not sides or not left_out:
+        return images, []
+    return [file for file in images if file.name not in left_out], [
+        f"{len(left_out)} images lie in no folder of an emotion and were left out: "
+        f"{listed(sorted(left_out), 3)}"]
+
+
+def emotion_level(levels, renamed):
+    """The level of which two names or more, and half of them, are words for emotions; else the one
+    of classes, such as class001; or None.
+
+    Raises `Problem` for two levels that say different things of one image.
+    """
+    shares, classes = {}, []
+    for number, folders in levels.items():
+        names = {name for name in set(folders) if not side_of(name)}
+        known = sum(names_emotion(name) or same_spelling(name) in renamed for name in names)
+        if known >= 2 and known >= len(names) / 2:
+            shares[number] = known / len(names), -len(names)  # of happy/happy_01 the former
+        elif len(names) > 1 and all(map(CLASSES.fullmatch, names)):
+            classes.append(number)
+    if not shares:
+        return classes[0] if len(classes) == 1 else None
+    best = max(shares, key=shares.get)
+    for number in shares:
+        for pair in set(zip(levels[best], levels[number])):
+            words = [set(filter(None, map(meaning, words_of(name)))) for name in pair]
+            if all(words) and not words[0] & words[1]:
+                raise Problem(f"two levels of folders are words for emotions, such as "
+                              f"{' and '.join(pair)}")
+    return best
+
+
+# ---------------------------------------------------------------------------- sides of a split
+def sides_of(levels, names, emotion=None):
+    """"train", "val", "test" or "" of each file: of the level whose names are all sides of a split.
+
+    emotion: the level of the emotions, if folders are. Below it, people may be called Dev and Val;
+    elsewhere a `Problem` is raised if some folders of a level are sides and others are not.
+    """
+    result = [""] * len(names)
+    for number, folders in levels.items():
+        sides = list(map(side_of, folders))
+        if number == emotion or not any(sides):
+            continue
+        if all(sides) and "train" in sides:
+            result = sides
+        elif not all(sides) and (emotion is None or is_above(number, emotion)):
+            odd, side = folders[sides.index("")], next(filter(None, sides))
+            raise Problem(
+                f"{names[sides.index('')]}: lies in neither train/ nor test/ (its folder is {odd}) "
+                f"while others lie in a folder of {side} faces: move it, or, where these folders "
+                f"are people, give --subject '{level_pattern(number)}'")
+    return result
+
+
+# ---------------------------------------------------------------------------------------- subjects
+def subjects_of(levels, emotion):
+    """(subjects, notes): the one level of numbered folders, such as S01, that emotions cross.
+
+    Mere numbers below the emotions may be takes. Of other folders that cross, a note says how to
+    make them subjects.
+    """
+    labels, crossing = levels[emotion], {}
+    for number, folders in levels.items():
+        if number != emotion and folders not in [labels, *crossing.values()] \
+                and crosses(folders, labels) and not all(map(side_of, folders)):
+            crossing[number] = folders
+    numbered = [number for number, folders in crossing.items()
+                if all(is_numbered(name, is_above(number, emotion)) for name in set(folders))]
+    if len(numbered) == 1:
+        folders = crossing[numbered[0]]
+        return folders, [f"subjects are the folders {listed(sorted(set(folders)), 3)}; where they "
+                         f"are not, give --subject PATTERN"]
+    options = [f"{listed(sorted(set(folders)), 3)} by --subject '{level_pattern(number)}'"
+               for number, folders in crossing.items()]
+    return [""] * len(labels), [f"folders are not taken as subjects; where they are people: "
+                                f"{listed(options, 3)}"] if options else []
+
+
+def is_numbered(name, digits_alone):
+    return bool(NUMBERED.fullmatch(name)) and (digits_alone or not name.isdecimal()) and \
+        not TAKES.fullmatch(name) and not CLASSES.fullmatch(name)
+
+
+def crosses(folders, labels):
+    """Whether most labels have several of these folders, and most folders several labels."""
+    labels_of, folders_with = collections.defaultdict(set), collections.defaultdict(set)
+    for folder, label in zip(folders, labels):
+        labels_of[folder].add(label)
+        folders_with[label].add(folder)
+    return all(sum(len(partners) > 1 for partners in table.values()) > len(table) / 2
+               for table in (labels_of, folders_with))
+
+
+# ------------------------------------------------------------------------------- what names tell
+def name_pattern(names):
+    """(pattern, what it finds) of the part of all files' names that is words or codes of emotions.
+
+    It takes few values, of which as many as in no other part, and a third, are such. ("", []) if
+    there is none.
+    """
+    best = 0.3, "", []
+    parts = ["^" + r"[^_. -]+[_. -]+" * number + r"\d*([^\W\d_]+)" for number in range(8)]
+    parts += [r"([^\W\d_]+)\d*" + r"[_. -][^_. -]+" * number + "$" for number in range(1, 4)]
+    for pattern in parts:
+        matches = [re.search(pattern, base(name)) for name in names]
+        if not all(matches):
+            continue
+        values = sorted({match[1] for match in matches})
+        known = sum(bool(meaning(value)) for value in values)
+        if 2 <= len(values) <= 30 and known >= 2 and known / len(values) > best[0]:
+            best = known / len(values), pattern, values
+    return best[1:]
