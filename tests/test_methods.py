@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT
-from data.splits import ONE_SPLIT, make_split
+from data.protocols import PROTOCOLS, split_faces
 
 import augment
 import train_cae

@@ -8,6 +8,7 @@ which options would read it.
 import collections
 import posixpath
 import re
+import shlex
 import tarfile
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import utils
 from data.reading import datasets, files, tables, trees
 from data.reading.files import Entry, encodable, suffix
 from data.reading.words import NUMBERED, base, meaning, parsed_labels, side_in, side_of, stem
-from utils import Problem, listed, shell_quoted
+from utils import Problem, listed
 
 LAYOUTS = "a folder or zip with EMOTION/file, with train/EMOTION/file and test/EMOTION/file, or " \
     f"with JAFFE's names (KA.AN1.39.tiff), or a CSV with {tables.FORMS}"
@@ -235,7 +236,7 @@ def refusal(listing, reason):
     options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
     options += emotion_options(names, levels)
     options += filter(None, [datasets.odd_names(listing.images)])
-    options += [f"{listing.option} {shell_quoted(file.place)}"
+    options += [f"{listing.option} {shlex.quote(file.place)}"
                 for file, why in listing.tables.items() if not why][:3]
     ways_out = f"give one of: {'; '.join(options)}; or" if options else "give"
     contained = f"; there are {'; '.join(contents)}" if contents else ""
@@ -253,5 +254,5 @@ def emotion_options(names, levels):
             options.append((trees.level_pattern(number), names))
     digits = [f"--labels {','.join(f'{digit}=NAME' for digit in values)}"
               for _, values in options if all(map(str.isdecimal, values))]
-    return [f"--emotion {shell_quoted(pattern)} (the labels {listed(values, 3)})"
+    return [f"--emotion {shlex.quote(pattern)} (the labels {listed(values, 3)})"
             for pattern, values in options] + digits
