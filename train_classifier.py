@@ -502,14 +502,14 @@ def read_arm(name):
 
     Raises ValueError for any other name.
     """
-    method, _, augmentation = name.partition("+")
-    if not augmentation and method in AUGMENTATIONS:
+    method, plus, augmentation = name.partition("+")
+    if name in AUGMENTATIONS:
         return Arm("", method, "")
     if name == "none":
         return Arm("", "", "")
     if name.startswith("longer-") and name.removeprefix("longer-") in METHODS:
         return Arm("", "", name.removeprefix("longer-"))
-    if method not in METHODS or augmentation not in ("", *AUGMENTATIONS):
+    if method not in METHODS or (plus and augmentation not in AUGMENTATIONS):
         raise ValueError(f"no arm '{name}'; choose from none, {', '.join(METHODS)}, "
                          f"longer-translate and so on, geometric, mixup, translate+geometric and "
                          f"so on, or all")

