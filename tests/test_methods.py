@@ -264,8 +264,8 @@ CONTROLS = {method: [name for name, row in METHODS.items() if row.control_of == 
 
 
 def test_every_method_has_its_controls():
-    assert CONTROLS == {"translate": ["person-mean", "linear"], "interpolate": ["blend", "reconstruct"],
-                        "transfer": ["pixel-transfer"]}
+    assert CONTROLS == {"translate": ["person-mean", "linear"],
+                        "interpolate": ["blend", "reconstruct"], "transfer": ["pixel-transfer"]}
 
 
 @pytest.mark.parametrize("method", CONTROLS)
