@@ -220,10 +220,14 @@ def copied(published, tmp_path, no_figures, monkeypatch):
 
 @contextlib.contextmanager
 def changing(file):
-    """The arrays of an .npz, to be changed."""
+    """The arrays of an .npz, to be changed, and noted as its own."""
     with np.load(file, allow_pickle=False) as stored:
         arrays = dict(stored)
     yield arrays
+    contents = {name: array for name, array in arrays.items()
+                if name not in ("made_from", "contents")}
+    arrays["contents"] = utils.digest_of_arrays({name: np.asarray(array)
+                                                 for name, array in contents.items()})
     np.savez(file, **arrays)
 
 

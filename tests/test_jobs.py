@@ -13,11 +13,12 @@ from conftest import changing, wait_until
 import utils
 from utils import Job, Problem, load_arrays, run_calls, run_jobs, save_arrays, up_to_date
 
-ALONE = argparse.Namespace(jobs=1, dask=None, device="cpu")
+ALONE = argparse.Namespace(jobs=1, dask=None)
 
 
-def summed(*inputs, plus=0, calls=None):
+def summed(first=None, others=(), plus=0, calls=None):
     """A job's function: the sum of its inputs' w00, and `plus`."""
+    inputs = [*([first] if first else []), *others]
     return {"w00": sum((arrays["w00"] for arrays in inputs), np.float32([plus]))}
 
 
@@ -28,8 +29,9 @@ def jobs(tmp_path):
     for run in range(2):
         one, two, three = (tmp_path / f"run-{run:02d}" / f"{name}.npz"
                            for name in ("cae", "cae-two", "cae-three"))
-        listed += [Job(one, summed, [], {"plus": 1}), Job(two, summed, [one], {"plus": 2}),
-                   Job(three, summed, [one, two], {"plus": 4})]
+        listed += [Job(one, summed, {}, {"plus": 1}),
+                   Job(two, summed, {"first": one}, {"plus": 2}),
+                   Job(three, summed, {"first": one, "others": [two]}, {"plus": 4})]
     make(listed)
     return listed
 
@@ -77,10 +79,10 @@ def test_a_changed_input_makes_what_follows_anew(jobs):
 
 def test_an_input_replaced_meanwhile_is_not_claimed(jobs):
     """As by another terminal, while a file is being made from it."""
-    def slow(one, plus):
+    def slow(first, plus):
         with changing(jobs[0].path) as arrays:
             arrays["w00"] = arrays["w00"] + np.float32(5)
-        return summed(one, plus=plus)
+        return summed(first, plus=plus)
 
     jobs[1].path.unlink()
     run_jobs([jobs[1]._replace(function=slow)], "", ALONE)
@@ -109,7 +111,8 @@ def test_jobs_are_the_same_wherever_the_experiment_lies(jobs, tmp_path):
     for run in tmp_path.glob("run-*"):
         run.rename(elsewhere / run.name)
     moved = [job._replace(path=elsewhere / utils.place_of(job.path),
-                          inputs=[elsewhere / utils.place_of(path) for path in job.inputs])
+                          inputs={utils.place_of(path): elsewhere / utils.place_of(path)
+                                  for path in job.input_files()})
              for job in jobs]
     assert outdated(moved) == [] == make(moved)
 
@@ -119,7 +122,7 @@ def test_jobs_are_the_same_wherever_the_experiment_lies(jobs, tmp_path):
 def test_a_file_that_does_not_say_what_it_was_made_from(tmp_path, made_from):
     file = tmp_path / "run-00" / "cae.npz"
     save_arrays(file, made_from, {"w00": np.float32([1])})
-    for look in (up_to_date, lambda path: make([Job(path, summed, [], {})])):
+    for look in (up_to_date, lambda path: make([Job(path, summed, {}, {})])):
         with pytest.raises(Problem, match="cae.npz: damaged .*; remove it and run the script"):
             look(file)
 
@@ -142,7 +145,7 @@ def workers():
 def pool():
     """Options for two worker processes, which are gone when the test is over."""
     utils.local_pool.cache_clear()
-    yield argparse.Namespace(jobs=2, dask=None, device="cpu")
+    yield argparse.Namespace(jobs=2, dask=None)
     for process in workers():
         process.kill()
         process.join()
@@ -202,7 +205,7 @@ def test_a_killed_worker_is_one_line(pool, moment):
 
 
 def test_after_a_kill_the_same_command_makes_the_rest(tmp_path, pool):
-    jobs = [Job(tmp_path / f"run-{run:02d}" / "cae.npz", summed, [], {"plus": run})
+    jobs = [Job(tmp_path / f"run-{run:02d}" / "cae.npz", summed, {}, {"plus": run})
             for run in range(4)]
     run_jobs(jobs[:2], "", pool)
     kill(workers()[0])
