@@ -10,17 +10,19 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, STAGES, contents, draw_tiny, one_line, shell
+from conftest import ROOT, STAGES, contents, draw_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import utils
 from data import experiment
-from data.experiment import DEFAULTS, SETTINGS
+from data.experiment import SETTINGS
 from data.faces import default_data
+from data.protocols import PROTOCOLS
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -123,7 +125,7 @@ OPTIONS = {  # a command and what its line says
     "train_cae.py --keep average": "--keep has no effect in the protocol published",
     "train_cae.py --folds 3": "--folds has no effect in the protocol published",
     "train_cae.py --protocol kfold --folds 1": "--folds: 1 is not a whole number from 2 to 100",
-    "train_cae.py --protocol other": "--protocol: invalid choice: .*other",
+    "train_cae.py --protocol other": "--protocol: other is none of published, cv",
     "train_cae.py --crop 0,0,0": "--crop: 0,0,0 is not X,Y,SIDE in pixels, square or none",
     "train_cae.py --crop manifest": "--crop manifest: these faces bring no boxes; leave it out",
     "train_cae.py --crop 200,0,99": "AA.AN1.png: 256 x 256 pixels, too small for the box 200,0,99",
@@ -162,14 +164,6 @@ def test_option(case, faces, script):
     where = ["--data", "faces", "--results", "results"] if name == "train_cae.py" else []
     script(name, *where, *options, says=case[1])
     assert not Path("results").exists()
-
-
-def test_no_gpu(faces):
-    """As a user sees it: no traceback."""
-    printed, errors = shell("train_cae.py", "--data", "faces", "--results", "results", "--device",
-                            "gpu", status=2, CUDA_VISIBLE_DEVICES="-1")
-    assert printed.startswith("faces: 36 faces") and one_line(2, errors) == (
-        "train_cae.py: --device gpu: TensorFlow finds no GPU here; leave the option out")
 
 
 def test_no_cluster(faces, script, monkeypatch):
@@ -376,18 +370,21 @@ def test_any_experiment_opens_equal_or_is_refused(published, tmp_path, data):
         assert len(opened.identity) == 16 and len(opened.runs) >= 1
 
 
-def test_every_default_is_a_setting_that_may_be_given():
-    for protocol in DEFAULTS:
-        values = experiment.protocol_defaults({"protocol": protocol}, "JAFFE", 213, 10)
-        for name, value in values.items():
-            setting = SETTINGS[name]
-            assert setting.read(str(value)) == value or not value, (protocol, name)
-            assert value in (setting.choices or [value])
+def defaults(given, faces, subjects):
+    data = SimpleNamespace(dataset="own", faces=faces, subjects=subjects)
+    return experiment.default_settings(given, data)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_default_is_a_setting_that_may_be_given(protocol):
+    for name, value in defaults({"protocol": protocol}, 213, 10).items():
+        assert SETTINGS[name].read(str(value)) == value or not value, name
+        assert experiment.setting_help(name)
 
 
 def test_settings_that_others_decide():
     given = {"protocol": "kfold", "folds": 10}
-    assert experiment.protocol_defaults(given, "own", 213, 20)["runs"] == 10
+    assert defaults(given, 213, 20)["runs"] == 10
     given = {"protocol": "given", "batch": 128}
-    assert experiment.protocol_defaults(given, "own", 35_887, 0)["steps"] == 8000
-    assert experiment.protocol_defaults({**given, "batch": 4}, "own", 35_887, 0)["steps"] == 143_600
+    assert defaults(given, 35_887, 0)["steps"] == 8000
+    assert defaults({**given, "batch": 4}, 35_887, 0)["steps"] == 143_600

@@ -58,8 +58,7 @@ def serve():
             if fault:
                 fail_at(*fault)
             sys.argv = arguments
-            module = importlib.import_module(arguments[0].removesuffix(".py"))
-            sys.exit(utils.run_script(module.main))
+            sys.exit(utils.run_script(utils.ROOT / arguments[0]))
 
 
 def a_figure(experiment, figure, name, *_):
