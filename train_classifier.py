@@ -519,13 +519,13 @@ def read_arm(name):
 
 def default_arms(experiment):
     """The protocol's arms for the synthetic faces that are there."""
-    arms = []
+    arms = set()
     for template in experiment.protocol.arms:
         for method in synthetic_of(experiment, 0):
             kind = "control" if METHODS[method].control_of else "method"
             if "{" not in template or f"{{{kind}}}" in template:
-                arms.append(template.format(method=method, control=method))
-    return list(dict.fromkeys(arms))
+                arms.add(template.format(method=method, control=method))
+    return [arm for arm in all_arms(experiment) if arm in arms]
 
 
 def all_arms(experiment):

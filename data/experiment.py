@@ -257,11 +257,11 @@ def shortened(name, most):
     return name.encode()[:most - 17].decode(errors="ignore") + "-" + utils.digest(name)
 
 
-def read_experiment(folder):
+def read_experiment(folder, kinds=("train",)):
     """The `Experiment` in a folder, its settings checked as those of the command line are.
 
-    Raises `Problem` if there is none, or none that is sound, or if its faces were split by other
-    settings than it has now.
+    Raises `Problem` if there is none, or none that is sound, or if files of these kinds were made
+    with other settings than it has now.
     """
     file = Path(folder) / "experiment.json"
     if not file.is_file():
@@ -283,7 +283,7 @@ def read_experiment(folder):
             raise ValueError("emotions are not texts")
         experiment = Experiment(Path(folder), **values)
     for run in experiment.runs:
-        for split_file in (experiment.file(run, "train"), experiment.file(run, "test")):
+        for split_file in [experiment.file(run, kind) for kind in kinds]:
             if split_file.exists() and utils.read_made_from(split_file)["settings"].get(
                     "experiment") != experiment.identity:
                 raise Problem(f"{split_file}: made with other settings than {file} has now; "
@@ -298,7 +298,7 @@ def open_experiment(folder, kinds=("train",)):
 
     Raises `Problem` if train_cae.py has not split the faces of every run.
     """
-    experiment = read_experiment(default_folder() if folder is None else folder)
+    experiment = read_experiment(default_folder() if folder is None else folder, kinds)
     utils.warn(*experiment.changes)
     utils.require([experiment.file(run, kind) for run in experiment.runs for kind in kinds],
                   utils.command("train_cae.py", experiment.path))
@@ -351,7 +351,8 @@ def create_or_resume(folder, data, results, given):
     Problem
         Where faces or settings contradict one another or those that it began with.
     """
-    experiment = read_experiment(folder) if folder is not None else None
+    kinds = "train", "test"
+    experiment = read_experiment(folder, kinds) if folder is not None else None
     path = Path(data if data is not None else experiment.data if experiment else default_data())
     if data == "":
         raise Problem("--data: is empty; give a folder, a zip or a CSV of faces")
@@ -370,7 +371,7 @@ def create_or_resume(folder, data, results, given):
     if not experiment:
         experiment = new_experiment(data_set, path, results, given)
         if (experiment.folder / "experiment.json").exists():
-            experiment = read_experiment(experiment.folder)
+            experiment = read_experiment(experiment.folder, kinds)
     if experiment.fingerprint != fingerprint(data_set):
         raise Problem(f"{experiment.folder}: began with other faces than those of {path}; restore "
                       f"them, or give --results another folder")

@@ -266,7 +266,7 @@ DAMAGE = [  # file, its bytes or where it is cut or a function of it, a script, 
        "train.npz: made with other settings than experiment.json has now; restore them, or begin")
       for name, value in (("latent", 5), ("seed", 1), ("batch", 8), ("theta", 0.25))],
     ("experiment.json", setting("runs", 3), "augment.py", "missing or outdated: train.npz in "
-     "run-02; run train_cae.py"),
+     "run-02; run python .*train_cae.py"),
     ("experiment.json", fields(fingerprint="0" * 16), "augment.py", "train.npz: made with other "),
     *[("experiment.json", fields(**{name: value}), "train_cae.py", says) for name, value, says in (
         ("data", "/nowhere/at\0all", "no such file or folder|embedded null"),

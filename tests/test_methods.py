@@ -356,10 +356,12 @@ def test_names_of_arms():
 def test_default_arms(protocol, methods, monkeypatch):
     monkeypatch.setattr(train_classifier, "synthetic_of",
                         lambda experiment, run: dict.fromkeys(methods))
-    longer = [f"longer-{method}" for method in methods if method != "blend"]
-    own = [method for method in methods if method != "blend"]
-    expected = [*longer, "blend", *own] if PROTOCOLS[protocol].early_stopping else [
-        "geometric", *own, *(f"{method}+geometric" for method in own), "blend+geometric"]
+    early, expected = PROTOCOLS[protocol].early_stopping, []
+    for method in methods:
+        if method != "blend":
+            expected += [f"longer-{method}", method] if early else [method, f"{method}+geometric"]
+    expected += ["blend"] if early else ["blend+geometric"]
+    expected = expected if early else ["geometric", *expected]
     assert default_arms(SimpleNamespace(protocol=PROTOCOLS[protocol])) == expected
 
 
