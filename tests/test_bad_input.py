@@ -82,14 +82,17 @@ SPLITS = [  # a change of faces/, options, what the line says
     (listed("train"), "--protocol given", "split for given: .*one without some faces"),
     (only("AN|AA.HA"), "--protocol loso", "split for loso: run 1 has 0 training faces of emotion "
      "HA, two are needed; add faces"),
-    (only("AA|BB|CC"), "--protocol kfold --folds 9", "split for kfold: .* 9 or more; give --subj"),
-    (only("AA|BB"), "--protocol kfold --folds 2", "split for kfold: .* 3 or more; give --subject"),
-    (only("AA|BB"), "--protocol loso", "split for loso: .* 3 or more; give --subject"),
+    (only("AA|BB|CC"), "--protocol kfold --folds 9", "split for kfold: .*3 subjects .* 9 or more"),
+    (only("AA|BB"), "--protocol kfold --folds 2", "split for kfold: .*2 subjects .* 3 or more"),
+    (only("AA|BB"), "--protocol loso", "split for loso: .*2 subjects .* 3 or more"),
+    (only("AA"), "--protocol loso", "there is 1 subject .*such as published"),
+    (None, "--protocol cv --runs 7", "--runs 7: is no multiple of 5"),
+    (None, "--protocol holdout --balance yes", "--balance yes: all emotions are as frequent"),
     (in_folders(""), "--protocol loso", "split for loso: the subject of every face has to be known"
      ".*--subject PATTERN, or a CSV"),
     (in_folders(""), "--protocol holdout --people 2", "split for holdout: the subject of every"),
-    (None, "--people 5", "split for published: --people 5: run 0 has 4 training subjects"),
-    (None, "--protocol loso --people 4", "split for loso: --people 4: run 0 has 3 training subj"),
+    (None, "--people 5", "--people 5: a run has 4 training subjects; give 4 or"),
+    (None, "--protocol loso --people 4", "--people 4: a run has 3 training subj"),
     (only("AA|BB.AN"), "", "split for published: a quarter of the training faces cannot "
      "show every emotion"),
     (in_folders("train", "test"), "--protocol given --people 1", "split for given: the subject of"),
@@ -261,16 +264,17 @@ DAMAGE = [  # file, its bytes or where it is cut or a function of it, a script, 
         ("protocol", "other"), ("protocol", []), ("protocol", {}), ("protocol", None),
         ("protocol", "loso"), ("steps", 100), ("patience", None), ("theta", "0.5"),
         ("theta", float("nan")), ("theta", 11), ("align", "median"), ("batch", 0),
-        ("repeats", 11), ("subject", "("), ("seed", -1), ("extra", 1), ("emotion", 5))],
+        ("repeats", 101), ("subject", "("), ("seed", -1), ("extra", 1), ("emotion", 5))],
     *[("experiment.json", setting(name, value), "augment.py",
-       "train.npz: made with other settings than experiment.json has now; restore them, or begin")
+       "train.npz: made with other settings than .*experiment.json has now; restore them")
       for name, value in (("latent", 5), ("seed", 1), ("batch", 8), ("theta", 0.25))],
     ("experiment.json", setting("runs", 3), "augment.py", "missing or outdated: train.npz in "
      "run-02; run python .*train_cae.py"),
     ("experiment.json", fields(fingerprint="0" * 16), "augment.py", "train.npz: made with other "),
     *[("experiment.json", fields(**{name: value}), "train_cae.py", says) for name, value, says in (
         ("data", "/nowhere/at\0all", "no such file or folder|embedded null"),
-        ("fingerprint", "0" * 16, "began with other faces than those of .*; restore them"))],
+        ("fingerprint", "0" * 16, "made with other settings than .*; restore them"),
+        ("emotions", ["AN", "HA"], "made with other settings than .*; restore them"))],
     # An .npz that cannot be read.
     *[("train.npz", change, "augment.py", f"train.npz: {ANEW}") for change in (
         flip, b"", 3000, pickle.dumps(Hostile()), HOSTILE)],
@@ -307,7 +311,7 @@ DAMAGE = [  # file, its bytes or where it is cut or a function of it, a script, 
         arrays(images=lambda x: np.uint8(x)), arrays(emotions=lambda x: x[1:]),
         arrays(emotions=lambda x: np.full_like(x, "XX")), arrays(parents=lambda x: x + 1000),
         arrays(parents=lambda x: x - 1000), arrays(parents=lambda x: x / 2),
-        arrays(weights=lambda x: x[:, :1]), arrays(names=None))],
+        arrays(coefficients=lambda x: x[:, :1]), arrays(names=None))],
     *[("classifier-none-0.npz", change, "evaluate.py", f"classifier-none-0.npz: {ANEW}")
       for change in (
         arrays(w00=with_nan), arrays(w00=lambda x: x[:3]), arrays(w09=None),

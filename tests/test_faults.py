@@ -190,11 +190,6 @@ def living(group):
     return pids
 
 
-def has_loaded(pid, library):
-    with contextlib.suppress(OSError):
-        return library in Path(f"/proc/{pid}/maps").read_text()
-
-
 def workers_of(process):
     """Process ids of the workers, which Python's tracker of resources is none of."""
     pids = []
@@ -207,9 +202,7 @@ def workers_of(process):
 
 def at_moment(process, moment):
     """Wait until the script is there."""
-    if moment == "importing":
-        assert wait_until(lambda: has_loaded(process.pid, "numpy"))
-    elif moment == "starting":
+    if moment == "starting":
         assert wait_until(lambda: workers_of(process))
     else:  # a first call is over: now others are at work
         while f"{moment}: 1 of 40" not in (line := process.stdout.readline()):
@@ -245,7 +238,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="ne
 
 @needs_proc
 @pytest.mark.parametrize("kind, moment", [
-    (signal.SIGINT, "importing"), (signal.SIGINT, "starting"), (signal.SIGINT, "training CAEs"),
+    (signal.SIGINT, "starting"), (signal.SIGINT, "training CAEs"),
     (signal.SIGTERM, "mean faces"), (signal.SIGKILL, "mean faces")])
 def test_signal(kind, moment, lab, tmp_path, processes):
     """Ctrl-C goes to the whole group, the others to the script alone: one line and no orphan."""

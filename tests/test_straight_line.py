@@ -7,6 +7,8 @@ from conftest import draw_tiny, shell
 import augment
 import utils
 
+SETTINGS = {"latent": 4, "theta": 0.5, "max_synthetic": 10_000, "balance": "no", "seed": [0, 0]}
+
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory):
@@ -29,8 +31,7 @@ def train_of(line):
 
 
 def test_synthetic_faces_are_those_of_the_straight_line(line):
-    arrays = augment.make_synthetic(train_of(line), line, method="interpolate", latent=4,
-                                    theta=0.5, most=10_000, seed=[0, 0], balance=False)
+    arrays = augment.make_synthetic(train_of(line), [line], method="interpolate", **SETTINGS)
     assert np.array_equal(line["parents"], arrays["parents"])
     assert np.array_equal(line["synthetic_emotions"], arrays["emotions"])
     theirs = line["synthetic_faces"]
@@ -42,8 +43,8 @@ def test_person_mean_is_that_of_the_straight_line(line):
     rows = [row for source, target in augment.emotion_pairs(augment.faces_of(train))
             for row in np.flatnonzero(train["emotions"] == source)]
     synthetic = {"images": faces, "emotions": line["translate_emotions"],
-                 "parents": np.array(rows)[:, None], "weights": np.ones((len(rows), 1))}
-    arrays = augment.make_control(train, synthetic, method="person-mean")
+                 "parents": np.array(rows)[:, None], "coefficients": np.ones((len(rows), 1))}
+    arrays = augment.make_synthetic(train, [], synthetic, method="person-mean", **SETTINGS)
     assert len(faces) == len(rows) == 9
     assert arrays["images"] == pytest.approx(line["person-mean_faces"], abs=1e-6)
 
