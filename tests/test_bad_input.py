@@ -87,7 +87,7 @@ SPLITS = [  # a change of faces/, options, what the line says
     (only("AA|BB"), "--protocol loso", "split for loso: .*2 subjects .* 3 or more"),
     (only("AA"), "--protocol loso", "there is 1 subject .*such as published"),
     (None, "--protocol cv --runs 7", "--runs 7: is no multiple of 5"),
-    (None, "--protocol holdout --balance yes", "--balance yes: all emotions are as frequent"),
+    (None, "--protocol loso --balance yes", "--balance yes: all emotions are as frequent"),
     (in_folders(""), "--protocol loso", "split for loso: the subject of every face has to be known"
      ".*--subject PATTERN, or a CSV"),
     (in_folders(""), "--protocol holdout --people 2", "split for holdout: the subject of every"),

@@ -150,7 +150,6 @@ def test_balance(tmp_path, capfd, script):
         file.unlink()  # as of runs that come later
     script(*export)
     assert contents(folder, ".npz").items() <= before.items()
-    script(*export, "--redo", "translate", says="run-00/translate: holds other faces")
 
 
 # ------------------------------------------------------------------------------ classifiers, photos
