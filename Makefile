@@ -1,18 +1,18 @@
 # make reproduce      the paper's comparison: JAFFE if it is in data/, else drawn stand-in faces
 # make test           the tests
 # make lint           ruff over everything
-# make study          every method under three protocols, and a report that sets them side by side
+# make study          the default methods under four protocols, and a report of them side by side
 # make curve          accuracy against the number of subjects in training: PEOPLE="2 4 8"
 # make figures        the figures of EXPERIMENT=FOLDER as PDF too, of METHODS and ARMS if given
 # make bench          make reproduce against a straight-line implementation of it (hours)
 # make lock           requirements.lock anew, from what requirements.txt brings today
 # make clean-results  remove experiments, after it has listed them; with YES=1 without asking
 # PYTHON=python3.12 where there is no .venv yet. For study and curve: DATA=PATH RUNS=N RESULTS=DIR
-# PROTOCOLS="loso" (study) PROTOCOL=kfold (curve) METHODS=all and OPTIONS="--crop square" for
+# PROTOCOLS="loso" (study) PROTOCOL=kfold (curve) METHODS=all ARMS=all and OPTIONS="--crop square" for
 # whatever else train_cae.py takes; other faces or options want another RESULTS.
 
 PYTHON ?= python3
-PROTOCOLS ?= published holdout loso
+PROTOCOLS ?= published cv holdout loso
 PROTOCOL ?= kfold
 PEOPLE ?= 2 4 8
 PY := .venv/bin/python
@@ -21,7 +21,8 @@ NEW := $(if $(DATA),--data "$(DATA)") $(if $(RUNS),--runs $(RUNS)) $(OPTIONS)
 # The stages after the first, of the one experiment in $$folder.
 REST = set -- "$$folder"/*/ && { [ $$\# = 1 ] || { echo "$$folder: holds several experiments; \
   give RESULTS another folder" >&2; exit 2; }; } && \
-  $(PY) augment.py "$$1" --methods $(METHODS) && $(PY) train_classifier.py "$$1"
+  $(PY) augment.py "$$1" $(if $(METHODS),--methods $(METHODS)) && \
+  $(PY) train_classifier.py "$$1" $(if $(ARMS),--arms $(ARMS))
 SHELL := /bin/bash
 
 .PHONY: reproduce test lint study curve figures bench lock clean-results
@@ -41,7 +42,6 @@ lint: .venv/installed-tests
 	$(PY) -m ruff check
 
 study: RESULTS ?= results/study
-study: METHODS ?= all
 study: .venv/installed
 	@for protocol in $(PROTOCOLS); do \
 	  echo "== $$protocol" && \
@@ -53,7 +53,6 @@ study: .venv/installed
 	@$(PY) evaluate.py $(foreach p,$(PROTOCOLS),"$(RESULTS)"/$(p)/*/)
 
 curve: RESULTS ?= results/curve
-curve: METHODS ?= translate,transfer,pixel-transfer
 curve: .venv/installed
 	@for people in $(PEOPLE); do \
 	  echo "== $$people subjects in training" && $(PY) train_cae.py \

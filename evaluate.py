@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-import report
 import utils
 from augment import METHODS, synthetic_of
+from data import report
 from data.baselines import (
     BASELINES,
     WITH_SYNTHETIC,
@@ -100,7 +100,7 @@ def predict(experiment, arms):
                 guesses = baseline(train.images, train.emotions, test.images)[None]
             predicted.setdefault(name, []).append(guesses)
         for name in WITH_SYNTHETIC:
-            for method in report.methods_of(arms):
+            for method in methods_of(arms):
                 guesses = predict_with_synthetic(BASELINES[name], train, synthetic[method],
                                                  test.images)[None]
                 predicted.setdefault((name, method), []).append(guesses)
@@ -167,7 +167,7 @@ def evaluate(experiment):
         "arms": {arm: results[arm] for arm in arms},
         "baselines": {name: results[name] for name in BASELINES},
         "svm": {name: {"none": result(name, name), **{
-            method: result((name, method), name) for method in report.methods_of(arms)}}
+            method: result((name, method), name) for method in methods_of(arms)}}
             for name in WITH_SYNTHETIC},
         "nearness": {**train_test_overlap(experiment, tests),
                      "nearest_neighbour": results["1-NN"]["accuracy"]["mean"]},
@@ -213,14 +213,21 @@ def macro_averages(true, predicted, emotions):
 
 
 def size_of_arm(experiment, arm):
-    """How many synthetic faces an arm has in run 0, and optimiser steps on average."""
-    method, synthetic_faces = read_arm(arm).method, 0
+    """An arm's method, how many synthetic faces it has in run 0, optimiser steps on average."""
+    method, synthetic_faces, control_of = read_arm(arm).method, 0, ""
     if method:
+        control_of = METHODS[method].control_of
         file = experiment.file(0, "synthetic", method)
         synthetic_faces = len(utils.load_arrays(file)["images"])
     steps = [utils.load_arrays(file)["history"][-1, 0]
              for file in classifier_files(experiment, arm)]
-    return {"synthetic_faces": synthetic_faces, "steps": float(np.mean(steps))}
+    return {"method": method, "control_of": control_of, "synthetic_faces": synthetic_faces,
+            "steps": float(np.mean(steps))}
+
+
+def methods_of(arms):
+    """The methods and controls whose faces these arms are trained on, each once."""
+    return [*dict.fromkeys(read_arm(arm).method for arm in arms if read_arm(arm).method)]
 
 
 def training_subjects(experiment):

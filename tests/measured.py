@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import report  # noqa: E402
 import utils  # noqa: E402
+from data import report  # noqa: E402
 from data.statistics import points, pooled  # noqa: E402
 
 MEASURED = ROOT / "results" / "measured"

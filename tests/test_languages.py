@@ -9,8 +9,8 @@ import unicodedata
 import pytest
 from conftest import TINY, draw_tiny, metrics_of, predictions_of, sequence
 
-import report
 import utils
+from data import report
 
 WORDS = ["plain", "a b", "it's", 'say "x"', "$HOME", "`id`", "a\\b", "é", "表情", "غضب", "😀",
          "a|b", "*", "-x", "~", "!!", "#1", "é'\\$x"]

@@ -238,14 +238,14 @@ def test_what_is_missing_is_named(copied, script):
     (copied / "run-01" / "cae-HA-AN.npz").unlink()
     for name in STAGES[1:]:
         script(name, copied, says="missing or outdated: .*in run-01; run ")
-    script("augment.py", copied, says="cae-HA-AN.npz in run-01; run python .*train_cae.py .*experiment")
+    script("augment.py", copied, says="cae-HA-AN.npz in run-01; run .*train_cae.py .*experiment")
     script("train_cae.py", copied, "--scope", "pairs")
     (copied / "run-01" / "synthetic-interpolate.npz").unlink()
     (copied / "run-00" / "classifier-none-1.npz").unlink()
     script("train_classifier.py", copied, says="synthetic-interpolate.npz in run-01; run "
            ".*augment.py .* --methods interpolate")
     script("augment.py", copied)
-    script("evaluate.py", copied, says="classifier-none-1.npz in run-00; run python .*train_classifier.py")
+    script("evaluate.py", copied, says="classifier-none-1.npz in run-00; .*train_classifier.py")
     script("train_classifier.py", copied)
     for kind in ("train", "test"):
         file = copied / "run-00" / f"{kind}.npz"

@@ -10,8 +10,7 @@ from conftest import ROOT
 from scipy import special, stats
 
 import evaluate
-import report
-from data import baselines, statistics
+from data import baselines, report, statistics
 from data.faces import Faces
 
 OF_SUBJECTS = statistics.over_subjects, 40

@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 import utils
-from augment import METHODS
 from data.experiment import non_default
 from data.faces import default_data
 from data.protocols import PROTOCOLS
 from data.statistics import points, pooled
-from train_classifier import read_arm
 
 # On JAFFE: of 43 test faces 28 are right without augmentation and 37 with it; the gain in points.
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain": 100 * 9 / 43}
@@ -75,7 +73,7 @@ def markdown(experiment, metrics):
     text += [f"- **{arm}**: {values['accuracy']['mean']:.1f} %, {gain_in_points(values)} points "
              f"over no augmentation ({metrics['arms']['none']['accuracy']['mean']:.1f} %)"
              for arm, values in metrics["arms"].items()
-             if arm in METHODS and not METHODS[arm].control_of]
+             if arm == values["method"] and not values["control_of"]]
     if is_the_papers(metrics):
         text.append("The paper reports +20.93 points on JAFFE, from one run on 43 test faces: 65.1 "
                     "% (95 % Wilson interval 50 to 78 %) and 86.0 % (73 to 93 %).")
@@ -162,16 +160,12 @@ def commands(experiment, arms):
         options["results"] = os.path.relpath(results)
     words = [f"--{key}{'=' if str(value).startswith('-') else ' '}{shlex.quote(str(value))}"
              for key, value in options.items()]
-    methods = ["--methods", ",".join(methods_of(arms))] if methods_of(arms) else []
+    methods = dict.fromkeys(values["method"] for values in arms.values() if values["method"])
+    methods = ["--methods", ",".join(methods)] if methods else []
     return [utils.command("train_cae.py", *words),
             utils.command("augment.py", experiment.path, *methods),
             utils.command("train_classifier.py", experiment.path, "--arms", ",".join(arms)),
             utils.command("evaluate.py", experiment.path)]
-
-
-def methods_of(arms):
-    """The methods and controls whose faces these arms are trained on, each once."""
-    return [*dict.fromkeys(read_arm(arm).method for arm in arms if read_arm(arm).method)]
 
 
 def source(metrics):
