@@ -38,10 +38,7 @@ import evaluate  # noqa: E402
 import train_cae  # noqa: E402
 import train_classifier  # noqa: E402
 import utils  # noqa: E402
-from data import (
-    report,  # noqa: E402
-    standin,  # noqa: E402
-)
+from data import report, standin  # noqa: E402
 from data.faces import load_faces  # noqa: E402
 
 # Real photographs, neutral and smiling, of 102 people: used where they are there.

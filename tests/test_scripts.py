@@ -250,7 +250,7 @@ def test_what_is_missing_is_named(copied, script):
     for kind in ("train", "test"):
         file = copied / "run-00" / f"{kind}.npz"
         file.rename(copied / file.name)
-        script("evaluate.py", copied, says=f"outdated: {kind}.npz in run-00; run python .*train_cae.py")
+        script("evaluate.py", copied, says=f"outdated: {kind}.npz in run-00; .*train_cae.py")
         (copied / file.name).rename(file)
     script("evaluate.py", copied)
     for kind, name, says in (
