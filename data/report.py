@@ -24,7 +24,7 @@ asked. p: two-sided, corrected by Holm's method for all rows of this table. Yes,
 Too few runs to tell: fewer than five independent runs or subjects. Adds at most: the upper end of
 the 95 % interval. Seen from: so large a true gain would be answered by Yes in 80 % of such
 experiments; empty where no gain would."""
-ARMS_SAY = """Accuracy and macro F1: means over {units}. In brackets: 95 % intervals, {interval}.
+ARMS_SAY = """Accuracy and macro F1: {means}. In brackets: 95 % intervals, {interval}.
 Synthetic faces: of run 0. Steps: mean number of optimiser steps. Won: percent of {units} in which
 the arm beats none; ties count half. Init.: percent of the gain's variance that is initialisation,
 by the differences between repeats. Stuck: classifiers that give every face the same emotion."""
@@ -85,7 +85,8 @@ def markdown(experiment, metrics):
     text += ["## Arms", f"{markdown_text(experiment)}; {metrics['test_faces']} test faces in all; "
              f"crop {markdown_text(experiment.settings['crop'])}; {runs_in_words(metrics)}.",
              markdown_table(arm_rows(metrics)),
-             one_line(ARMS_SAY).format(units=protocol.units, interval=metrics["interval"])]
+             one_line(ARMS_SAY).format(means=means_in_words(protocol), units=protocol.units,
+                                       interval=metrics["interval"])]
     if metrics["novelty"]:
         text += ["## Every arm's faces without a network", markdown_table(svm_rows(metrics)),
                  one_line(SVM_SAY)]
@@ -107,6 +108,14 @@ def markdown(experiment, metrics):
              + ". metrics.json has precision, recall and F1 of each emotion, predictions.csv every "
              "prediction."]
     return "\n\n".join(text) + "\n"
+
+
+def means_in_words(protocol):
+    """What accuracy and macro F1 are means over."""
+    if protocol.new_people:
+        return "the former is a mean over people, each of whom counts once, however many faces " \
+            "they have, the latter a mean over runs"
+    return f"means over {protocol.units}"
 
 
 def is_the_papers(metrics):
