@@ -9,7 +9,7 @@ import pytest
 from conftest import PUBLISHED, contents, sequence, start, wait_until
 
 distributed = pytest.importorskip("distributed")
-OPTIONS = (*PUBLISHED, "--runs", 4, "--repeats", 1, "--cae-epochs", 40)
+OPTIONS = (*PUBLISHED, "--runs", 3, "--repeats", 1, "--cae-epochs", 40)
 METHODS, ARMS = ("--methods", "translate,interpolate"), ("--arms", "translate")
 
 
@@ -45,11 +45,11 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_arrays(tiny, tmp_path, clu
     process = start("train_cae.py", "--data", tiny, "--results", results, "--dask", address,
                     *OPTIONS)
     wait_until(lambda: list(results.glob("*/run-*/cae.npz")))
-    assert len(list(results.glob("*/run-*/cae.npz"))) < 4  # it is not over
+    assert len(list(results.glob("*/run-*/cae.npz"))) < 3  # it is not over
     workers[0].kill()
     here = sequence(tiny, tmp_path / "here", *OPTIONS, methods=METHODS, arms=ARMS)  # meanwhile
     printed, errors = process.communicate(timeout=180)
-    assert process.returncode == 0 and "training CAEs: 4 of 4" in printed, errors
+    assert process.returncode == 0 and "training CAEs: 3 of 3" in printed, errors
     there = results / here.name
     script("augment.py", there, *METHODS, "--dask", address)
     script("train_classifier.py", there, *ARMS, "--dask", address)

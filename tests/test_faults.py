@@ -146,12 +146,15 @@ def begun(request, lab, tmp_path):
     return stage, results, lab.after[stage]
 
 
-def test_killed_at_twenty_moments(begun, lab):
+MOMENTS = {"train_cae.py": (1, 5, 9, 10, 14, 8), "augment.py": (1, 2, 3),
+           "train_classifier.py": (1, 2, 3), "evaluate.py": (1, 5, 9, 14, 18, 21)}
+
+
+def test_killed_at_several_moments(begun, lab):
     """Each run dies some steps after the last one did, so the kills walk over the files and over
     what a write consists of; of train_cae.py more than one dies between two CAEs of pairs."""
     (stage, results, expected), pairs = begun, set()
-    for kill in range(20):
-        step = 1 + kill % {"train_cae.py": 8, "evaluate.py": 20}.get(stage, 3)
+    for step in MOMENTS[stage]:
         assert lab.run(stage, results, ["kill", step])[0] == -signal.SIGKILL
         now = without_paths(results)
         pairs.add(sum("cae-" in path for path in now if path.endswith(".npz")))

@@ -399,6 +399,16 @@ def test_holdout_draws_a_stratified_split_per_run_and_seed():
     assert len(tests) == 4
 
 
+def test_cv_tests_every_face_once_a_deal():
+    faces, deals = grid(10), []
+    for deal in range(2):
+        tests = [split("cv", faces, 5 * deal + fold)[1] for fold in range(5)]
+        assert sorted(np.concatenate(tests)) == list(range(120))
+        assert all(counts(faces.emotions[test]) == {"AN": 8, "HA": 8, "SU": 8} for test in tests)
+        deals.append(tests)
+    assert not np.array_equal(deals[0][0], deals[1][0])
+
+
 def test_published_split_is_the_papers(drawn):
     train, test = split("published", drawn, 3, seed=17)
     again = split("published", drawn, 0)  # run and seed do not move it

@@ -10,16 +10,18 @@ import utils
 SETTINGS = {"latent": 4, "theta": 0.5, "max_synthetic": 10_000, "balance": "no", "seed": [0, 0]}
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory):
+@pytest.fixture(scope="session")
+def line(made_once):
     """What straight_line.py makes of drawn faces of two emotions."""
-    folder = tmp_path_factory.mktemp("straight")
+    return dict(np.load(made_once("straight", draw_line) / "line.npz"))
+
+
+def draw_line(folder):
     for file in draw_tiny(folder / "tiny", "ABC", takes=2).glob("*.SU*"):
         file.unlink()
     shell("tests/straight_line.py", "--data", folder / "tiny",
           "--latent", 4, "--cae-epochs", 4, "--pair-epochs", 1, "--repeats", 1,
           "--classifier-epochs", 3, "--out", folder / "line.npz")
-    return dict(np.load(folder / "line.npz"))
 
 
 def train_of(line):

@@ -1,7 +1,10 @@
 """How the networks are trained: against Keras' own `fit`, by hand, and again after other sets."""
 
+import re
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import train_cae
 import train_classifier
@@ -268,3 +271,56 @@ def test_random_maps_have_the_declared_ranges():
     middles = maps @ [15.5, 15.5, 1] - 23.5  # where the middle is sampled: the shift, turned back
     moved = np.linalg.norm(middles, axis=1) * zooms
     assert 0.05 * 48 < moved.max() <= 0.0501 * 48 * 2**0.5
+
+
+def test_mixup_by_hand():
+    """A face is mixed with another one of its batch, and the loss is that of both labels."""
+    draws = train_classifier.random_partners(500, 4, np.random.default_rng(0), 32)
+    partners, shares = draws[..., 0], draws[..., 1]
+    assert np.array_equal(np.sort(partners, axis=1), np.tile(np.arange(4), (500, 1)))
+    assert 0 <= shares.min() < 0.01 and 0.99 < shares.max() <= 1 and abs(shares.mean() - 0.5) < 0.02
+    # With all weights 0 but the last biases, every face has the same probabilities.
+    train = drawn_faces(14)
+    faces = train_classifier.training_set(
+        *train_classifier.images_and_labels(train, None, EMOTIONS), "lenet5", 7, "mixup")
+    state = train_classifier.fresh_state("lenet5", 7, [0])
+    weights = [np.zeros_like(weight) for weight in state.weights]
+    weights[-1] = np.arange(7, dtype=np.float32)
+    rng = np.random.default_rng(3)
+    _, loss, _ = train_classifier.take_steps(state._replace(weights=weights), faces,
+                                             np.array([[0, 1, 2, -1]], np.int32), rng)
+    partner, share = train_classifier.random_partners(
+        train_classifier.STEPS_PER_CALL, 4, np.random.default_rng(3), 32)[0].T
+    partner = [int(place) if place < 3 else row for row, place in enumerate(partner)]
+    costs = np.log(np.exp(np.arange(7)).sum()) - np.arange(7)
+    expected = [share[row] * costs[row] + (1 - share[row]) * costs[partner[row]]
+                for row in range(3)]
+    assert loss == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+# --------------------------------------------------------------------------- a network of one's own
+def test_a_network_of_ones_own(monkeypatch):
+    """That of the comment above NETWORKS, with batch normalisation and dropout: the same twice, and
+    what Keras makes of its weights is what was measured."""
+    code = re.search("(?s)#     def build_small.*?(?=NETWORKS = )",
+                     (ROOT / "train_classifier.py").read_text())[0]
+    monkeypatch.setattr(train_classifier, "NETWORKS", dict(train_classifier.NETWORKS))
+    exec(re.sub("(?m)^#( {5})?", "", code), vars(train_classifier))
+    train = drawn_faces(56)
+    settings = {**LENET5, "network": "small", "seed": [0]}
+    first, again = (train_classifier.train_published(
+        train, **settings, classifier_epochs=3, patience=0) for _ in range(2))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert first["history"][:, 0].tolist() == [11, 22, 33]
+    weights = [first[name] for name in sorted(first) if name != "history"]
+    assert not np.allclose(weights[4], 0)  # the moving mean of batch normalisation
+    images, labels = train_classifier.images_and_labels(train, None, EMOTIONS)
+    _, held_out = train_classifier.published_split(labels)
+    model = train_classifier.NETWORKS["small"].build(7)
+    model.set_weights(weights)
+    right = model.predict(images[held_out], verbose=0).argmax(1) == labels[held_out]
+    assert right.mean() == pytest.approx(first["history"][-1, 4], abs=1e-6)
+    for augmentation in train_classifier.AUGMENTATIONS:
+        average = train_classifier.train_steps(train, **{
+            **settings, "augmentation": augmentation}, steps=150, keep="average", balance="no")
+        assert average["history"][:, 0].tolist() == [100, 150]
