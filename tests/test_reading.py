@@ -157,7 +157,7 @@ SIDES = {  # folders: train, val, test or none
 
 @pytest.mark.parametrize("side", SIDES)
 def test_words_for_sides_stand_at_borders_of_words(side, tmp_path):
-    assert {name: words.side_of(name) for name in SIDES[side]} == dict.fromkeys(SIDES[side], side)
+    assert {name: words.split_of(name) for name in SIDES[side]} == dict.fromkeys(SIDES[side], side)
     if side in ("val", "test"):
         for train, other in zip(SIDES["train"], SIDES[side]):
             folder = tmp_path / other

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import utils
 from data.reading import datasets, files, tables, trees
 from data.reading.files import Entry, encodable, suffix
-from data.reading.words import NUMBERED, base, meaning, parsed_labels, side_in, side_of, stem
+from data.reading.words import NUMBERED, base, meaning, parsed_labels, split_in, split_of, stem
 from utils import Problem, listed
 
 LAYOUTS = "a folder or zip with EMOTION/file, with train/EMOTION/file and test/EMOTION/file, or " \
@@ -167,7 +167,7 @@ def unlabelled(images, spans):
     """(entries, notes) for --emotion to label; subjects where a known data set's names tell."""
     named, names = datasets.named_faces(images), [file.name for file in images]
     subjects = [entry.subject for entry in named[0]] if named else [""] * len(images)
-    splits = trees.sides_of(trees.levels_of(names, *spans), names)
+    splits = trees.splits_of(trees.levels_of(names, *spans), names)
     return [Entry(file.name, who, "", split, (), file.read, file.place)
             for file, who, split in zip(images, subjects, splits)], []
 
@@ -178,7 +178,7 @@ def read_tables(listing, known):
     by_name = {base(file.name).lower(): file for file in known}
     if set(by_name) == {"fer2013.csv", "fer2013new.csv"}:
         known = [by_name["fer2013new.csv"]]
-    sides = [side_in(file.name) or side_of(base(stem(file.name))) for file in known]
+    sides = [split_in(file.name) or split_of(base(stem(file.name))) for file in known]
     if len(known) > 1 and ("" in sides or len(set(sides)) < len(known)):
         raise refusal(listing, f"holds {len(known)} tables of faces; give {listing.option} one")
     entries, notes = [], [f"labels are those of {listed([file.name for file in known], 3)}"]
@@ -250,7 +250,7 @@ def emotion_options(names, levels):
     for number, folders in levels.items():
         names = sorted(set(folders))
         people = all(NUMBERED.fullmatch(name) and not re.fullmatch("[0-9]", name) for name in names)
-        if 1 < len(names) <= 30 and not people and not all(map(side_of, names)):
+        if 1 < len(names) <= 30 and not people and not all(map(split_of, names)):
             options.append((trees.level_pattern(number), names))
     digits = [f"--labels {','.join(f'{digit}=NAME' for digit in values)}"
               for _, values in options if all(map(str.isdecimal, values))]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from data.reading import tables, trees
 from data.reading.files import Entry
-from data.reading.words import EMOTION_NAMES, base, side_in, stem
+from data.reading.words import EMOTION_NAMES, base, split_in, stem
 from utils import Problem, listed
 
 
@@ -37,7 +37,7 @@ def named_faces(images):
         if not matches or not all(matches):
             continue
         names = [file.name for file in images]  # some in a folder called test are no split
-        splits = trees.sides_of(trees.levels_of(names), names) if all(map(side_in, names)) \
+        splits = trees.splits_of(trees.levels_of(names), names) if all(map(split_in, names)) \
             else [""] * len(names)
         entries = [Entry(match[0], match["subject"], row.labels.get(
             match["emotion"].upper(), match["emotion"].lower()), split, (), file.read, file.place)
@@ -230,7 +230,7 @@ def ferplus_faces(table, rows):
     missing = [(place, name) for (_, place, _), name, image in zip(rows, names, images)
                if name and not image]
     tables.require_files(table, missing, len(rows))
-    return [image and Entry(image.name, "", "", tables.split_of(table, place, cells), (),
+    return [image and Entry(image.name, "", "", tables.split_of_row(table, place, cells), (),
                             image.read, place) for (_, place, cells), image in zip(rows, images)]
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 import utils
 from data.reading.files import Entry, encodable, file_at
-from data.reading.words import IMAGE_SUFFIXES, SIDES, base, meaning, side_in
+from data.reading.words import IMAGE_SUFFIXES, SIDES, base, meaning, split_in
 from utils import Problem, listed
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
@@ -137,7 +137,7 @@ def read_any(table):
             if not sides[column][-1]:
                 del sides[column]
         entry = Entry(f"{number:06d}", cell_of(table, cells, "subject"), emotion,
-                      split_of(table, place, cells), box_of(table, place, cells), None, place)
+                      split_of_row(table, place, cells), box_of(table, place, cells), None, place)
         if by_pixels:
             greys = pixels_of(cells[table.known["pixels"]], side, place)
             side = len(greys)
@@ -170,7 +170,7 @@ def completed(table, entries, sides):
     """
     notes = column_notes(table, {*sides})
     names = {number: name for name, number in table.columns.items()}
-    folders = ["" if entry.name.startswith("/") else side_in(entry.name) for entry in entries]
+    folders = ["" if entry.name.startswith("/") else split_in(entry.name) for entry in entries]
     splits, subjects = [[getattr(entry, field) for entry in entries]
                         for field in ("split", "subject")]
     full = [column for column, texts in sides.items() if "train" in texts]
@@ -220,7 +220,7 @@ def emotion_of(table, place, cells):
     return label
 
 
-def split_of(table, place, cells):
+def split_of_row(table, place, cells):
     cell = cell_of(table, cells, "split")
     if cell and cell.lower() not in SIDES:
         raise Problem(f"{place}: split {cell} is none of {', '.join(SIDES)}; rename the column if "
@@ -301,10 +301,10 @@ def within(files, table):
     find_near = finder(posixpath.dirname(table.name), lambda path, text: by_name.get(path))
 
     def find(text):
-        side = side_in(text.replace("\\", "/"))
+        side = split_in(text.replace("\\", "/"))
         for tail in spellings(text):
             matches = [file for file in by_base[base(tail)] if f"/{file.name}".endswith(f"/{tail}")
-                       and side_in(file.name) in {"", side or side_in(file.name)}]
+                       and split_in(file.name) in {"", side or split_in(file.name)}]
             if len(matches) == 1:
                 return matches[0]
         return None

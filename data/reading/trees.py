@@ -17,8 +17,8 @@ from data.reading.words import (
     meaning,
     names_emotion,
     same_spelling,
-    side_in,
-    side_of,
+    split_in,
+    split_of,
     words_of,
 )
 from utils import Problem, listed
@@ -52,7 +52,7 @@ def read_tree(images, renamed=(), subjects_given=None):
     labels = levels[emotion]
     if len(levels) > 1:
         notes.append(f"emotions are the folders {listed(sorted(set(labels)), 3)}")
-    splits = sides_of(without_subjects, names, emotion)
+    splits = splits_of(without_subjects, names, emotion)
     subjects = [""] * len(names)
     if not subjects_given:
         subjects, subject_notes = subjects_of(levels, emotion)
@@ -96,9 +96,11 @@ def with_emotions(images, renamed):
         return any(names_emotion(folder) or CLASSES.fullmatch(folder)
                    or same_spelling(folder) in renamed for folder in folders_of(name))
 
-    sides = {side_in(file.name) for file in images if labelled(file.name)}
-    left_out = {file.name for file in images if folders_of(file.name) and not labelled(file.name)
-                and (side_of(folders_of(file.name)[-1]) or side_in(file.name) not in {"", *sides})}
+    sides = {split_in(file.name) for file in images if labelled(file.name)}
+    left_out = {file.name for file in images
+                if folders_of(file.name) and not labelled(file.name)
+                and (split_of(folders_of(file.name)[-1])
+                     or split_in(file.name) not in {"", *sides})}
     if not sides or not left_out:
         return images, []
     return [file for file in images if file.name not in left_out], [
@@ -114,7 +116,7 @@ def emotion_level(levels, renamed):
     """
     shares, classes = {}, []
     for number, folders in levels.items():
-        names = {name for name in set(folders) if not side_of(name)}
+        names = {name for name in set(folders) if not split_of(name)}
         known = sum(names_emotion(name) or same_spelling(name) in renamed for name in names)
         if known >= 2 and known >= len(names) / 2:
             shares[number] = known / len(names), -len(names)  # of happy/happy_01 the former
@@ -133,7 +135,7 @@ def emotion_level(levels, renamed):
 
 
 # ---------------------------------------------------------------------------- sides of a split
-def sides_of(levels, names, emotion=None):
+def splits_of(levels, names, emotion=None):
     """"train", "val", "test" or "" of each file: of the level whose names are all sides of a split.
 
     emotion: the level of the emotions, if folders are. Below it, people may be called Dev and Val;
@@ -141,7 +143,7 @@ def sides_of(levels, names, emotion=None):
     """
     result = [""] * len(names)
     for number, folders in levels.items():
-        sides = list(map(side_of, folders))
+        sides = list(map(split_of, folders))
         if number == emotion or not any(sides):
             continue
         if all(sides) and "train" in sides:
@@ -165,7 +167,7 @@ def subjects_of(levels, emotion):
     labels, crossing = levels[emotion], {}
     for number, folders in levels.items():
         if number != emotion and folders not in [labels, *crossing.values()] \
-                and crosses(folders, labels) and not all(map(side_of, folders)):
+                and crosses(folders, labels) and not all(map(split_of, folders)):
             crossing[number] = folders
     numbered = [number for number, folders in crossing.items()
                 if all(is_numbered(name, is_above(number, emotion)) for name in set(folders))]

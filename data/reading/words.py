@@ -115,7 +115,7 @@ def names_emotion(text):
 
 # ------------------------------------------------------------------------------------ other words
 @functools.cache
-def side_of(name):
+def split_of(name):
     """The side of a split, "train", "val" or "test", that a name has a word for; "" if not one."""
     for text in (name, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)):  # PublicTest before Test
         sides = {SIDES[word] for word in WORD.findall(text.lower()) if word in SIDES}
@@ -128,9 +128,9 @@ def folders_of(name):
     return tuple(name.split("/")[:-1])
 
 
-def side_in(name):
+def split_in(name):
     """The side that the last such folder of a path tells, or ""."""
-    return next(filter(None, map(side_of, reversed(folders_of(name)))), "")
+    return next(filter(None, map(split_of, reversed(folders_of(name)))), "")
 
 
 def base(name):
