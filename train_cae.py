@@ -230,26 +230,32 @@ def write_splits(experiment, data_set, options):
     for run in experiment.runs:
         if not all(utils.up_to_date(experiment.file(run, kind)) for kind in ("train", "test")):
             rows_of[run] = split_faces(data_set.faces, data_set.splits, experiment.settings, run)
-    first = list(rows_of)[:1] if experiment.protocol.one_split else list(rows_of)
-    means_and_transforms = dict.fromkeys(first, (np.zeros(0, np.float32),
-                                                 np.zeros((len(data_set.splits), 4))))
+    one_split = experiment.protocol.one_split
+    distinct = list(rows_of)[:1] if one_split else list(rows_of)  # the others are as the first
+    registrations = dict.fromkeys(distinct, (np.zeros(0, np.float32),
+                                             np.zeros((len(data_set.splits), 4))))
     if experiment.settings["align"] == "mean":
-        means_and_transforms = register_runs(data_set.wide_crops,
-                                             {run: rows_of[run] for run in first}, options)
-    for run, (train_rows, test_rows) in rows_of.items():
-        if run in means_and_transforms:  # else all is as in the run before
-            mean, transforms = means_and_transforms[run]
-            images = data_set.faces.images.copy()
-            for face in np.flatnonzero(transforms.any(1)):
-                images[face] = warp(data_set.wide_crops[face], transforms[face])
-            faces = data_set.faces._replace(images=images)
-        for kind, rows in (("train", train_rows), ("test", test_rows)):
-            arrays = {**faces.take(rows)._asdict(), "transforms": transforms[rows]}
-            if kind == "train":
-                arrays["mean"] = mean  # what faces are registered to, of no pixels for none
-            file = experiment.file(run, kind)
-            made_from = Job(file, None, {}, split_settings(experiment, run)).made_from
-            utils.save_arrays(file, made_from, arrays)
+        registrations = register_runs(data_set.wide_crops,
+                                      {run: rows_of[run] for run in distinct}, options)
+    for first_run, (mean, transforms) in registrations.items():
+        images = data_set.faces.images.copy()
+        for face in np.flatnonzero(transforms.any(1)):
+            images[face] = warp(data_set.wide_crops[face], transforms[face])
+        faces = data_set.faces._replace(images=images)
+        for run in rows_of if one_split else [first_run]:
+            train_rows, test_rows = rows_of[run]
+            write_faces(experiment, run, "train", {
+                **faces.take(train_rows)._asdict(), "transforms": transforms[train_rows],
+                "mean": mean})  # what faces are registered to, of no pixels for none
+            write_faces(experiment, run, "test", {
+                **faces.take(test_rows)._asdict(), "transforms": transforms[test_rows]})
+
+
+def write_faces(experiment, run, kind, arrays):
+    """run-NN/train.npz or test.npz"""
+    file = experiment.file(run, kind)
+    made_from = Job(file, None, {}, split_settings(experiment, run)).made_from
+    utils.save_arrays(file, made_from, arrays)
 
 
 def register_runs(wide_crops, rows_of, options):
