@@ -331,12 +331,20 @@ def run_in_pool(calls, pool, workers):
 
 @contextlib.contextmanager
 def ctrl_c_blocked():
-    """Processes started meanwhile never see Ctrl-C: it is their parent's, and they end with it."""
+    """Processes started meanwhile never see Ctrl-C: it is their parent's, and they end with it. Nor
+    does the parent end meanwhile, for then one that is half started would print a traceback."""
+    came = []
+    handlers = {kind: signal.signal(kind, lambda *arguments: came.append(arguments))
+                for kind in (signal.SIGINT, signal.SIGTERM)}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
+        for kind, frame in came:
+            handlers[kind](kind, frame)
 
 
 one_at_a_time = threading.Lock()  # threads of a Dask worker would train the same variables
