@@ -154,11 +154,11 @@ def evaluate(experiment):
     for arm in arms:
         results[arm] |= size_of_arm(experiment, arm)
     controls = {method: row.control for method, row in METHODS.items() if not row.control_of}
-    asked = questions(arms, controls, same_steps=not protocol.early_stopping)
+    asked = questions(arms, controls, same_steps=not protocol.training.early_stopping)
     gains = [gain(hits[row["arm"]], hits[row["other"]], *sample) for row in asked]
     steps = {method: ladder(hits, method, control, *sample)
              for method, control in controls.items()
-             if protocol.early_stopping and method in arms}
+             if protocol.training.early_stopping and method in arms}
     return {
         "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
             "title", "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},

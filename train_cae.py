@@ -291,7 +291,7 @@ def main():
              if name in SETTINGS and value is not None}
     experiment, data_set = create_or_resume(options.experiment, options.data, options.results,
                                             given)
-    settings, share = experiment.settings, experiment.protocol.validation_share
+    settings, share = experiment.settings, experiment.protocol.training.validation_share
     print(experiment)
     write_splits(experiment, data_set, options)
     draw_faces(experiment, data_set, options)
@@ -411,7 +411,7 @@ def encode_and_decode(images, weights, latent):
 
 
 def draw_reconstructions(experiment, faces, images, reconstructions, options):
-    share, count = experiment.protocol.validation_share, len(images)
+    share, count = experiment.protocol.training.validation_share, len(images)
     first = int(count * (1 - share))  # of the validation faces
     groups = {"training": np.linspace(0, first - 1, 8).astype(int)}
     if share:

@@ -520,7 +520,7 @@ def read_arm(name):
 def default_arms(experiment):
     """The protocol's arms for the synthetic faces that are there."""
     arms = set()
-    for template in experiment.protocol.arms:
+    for template in experiment.protocol.training.arms:
         for method in synthetic_of(experiment, 0):
             kind = "control" if METHODS[method].control_of else "method"
             if "{" not in template or f"{{{kind}}}" in template:
@@ -533,7 +533,7 @@ def all_arms(experiment):
     method behind what it is measured against."""
     arms = ["none", *AUGMENTATIONS]
     for method in synthetic_of(experiment, 0):
-        if experiment.protocol.early_stopping and not METHODS[method].control_of:
+        if experiment.protocol.training.early_stopping and not METHODS[method].control_of:
             arms.append(f"longer-{method}")
         arms += [method, *(f"{method}+{augmentation}" for augmentation in AUGMENTATIONS)]
     return arms
@@ -565,7 +565,7 @@ def trained_arms(experiment):
 def main():
     options = arguments()
     experiment = open_experiment(options.experiment)
-    early_stopping, settings = experiment.protocol.early_stopping, experiment.settings
+    early_stopping, settings = experiment.protocol.training.early_stopping, experiment.settings
     if settings["network"] not in NETWORKS:
         raise Problem(f"{experiment.folder}: network {settings['network']} is no row of NETWORKS "
                       f"in train_classifier.py; add it there, or begin another experiment with "
@@ -650,7 +650,7 @@ def draw(experiment, options):
     """learning-curves.png: loss and accuracy against optimiser steps. Where classifiers stop by
     themselves the curve of the first and the ends of all; else their mean and a band from the 10th
     to the 90th percentile."""
-    early_stopping = experiment.protocol.early_stopping
+    early_stopping = experiment.protocol.training.early_stopping
     figure, panels = utils.new_figure(9, 3.4, ncols=2)
     for k, arm in enumerate(trained_arms(experiment)):
         style = {"color": utils.COLOURS[k % 10], "lw": 1.2, "ls": "-" if k < 10 else "--"}

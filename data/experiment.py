@@ -8,6 +8,7 @@ where the images lie.
 import argparse
 import contextlib
 import json
+import os
 import re
 import typing
 import unicodedata
@@ -27,7 +28,7 @@ from data.faces import (
     require_emotions,
     with_test_set,
 )
-from data.protocols import PROTOCOLS, split_faces
+from data.protocols import PROTOCOLS, defaults_of, split_faces
 from utils import Problem, choice, number, whole
 
 
@@ -125,15 +126,15 @@ SETTINGS = {
     "keep": Setting(choice("average", "last"), None, "nothing is selected", "the mean of the "
                     "classifier's weights over the second half of the steps, or the last ones"),
 }
-MAY_GROW = ("runs", "repeats")
+MAY_GROW = {"runs", "repeats"}
 
 
 def settings_of(protocol):
     """{name: its default, or a function (settings, experiment) of it} of a protocol."""
     defaults = {}
     for name, setting in SETTINGS.items():
-        if name in PROTOCOLS[protocol].settings:
-            defaults[name] = PROTOCOLS[protocol].settings[name]
+        if name in defaults_of(protocol):
+            defaults[name] = defaults_of(protocol)[name]
         elif setting.default is not None:
             defaults[name] = setting.default
     return defaults | {"protocol": protocol}
@@ -158,8 +159,8 @@ def setting_help(name):
 
     default = setting.default
     if default is None:
-        values = {protocol: in_words(row.settings[name]) for protocol, row in PROTOCOLS.items()
-                  if name in row.settings}
+        values = {protocol: in_words(defaults_of(protocol)[name]) for protocol in PROTOCOLS
+                  if name in defaults_of(protocol)}
         by_value = {value: [protocol for protocol in values if values[protocol] == value]
                     for value in values.values()}
         words = "; ".join(f"{', '.join(protocols)}: {value}"
@@ -356,7 +357,7 @@ def create_or_resume(folder, data, results, given):
     path = Path(data if data is not None else experiment.data if experiment else default_data())
     if data == "":
         raise Problem("--data: is empty; give a folder, a zip or a CSV of faces")
-    if path == utils.ROOT / "data" / "standin":
+    if Path(os.path.abspath(path)) == utils.ROOT / "data" / "standin":
         if data is None and experiment is None:
             print("there is no JAFFE in data/ (jaffe.zip or jaffe/): this is the drawn stand-in")
         if not path.exists():
@@ -375,17 +376,15 @@ def create_or_resume(folder, data, results, given):
     if experiment.fingerprint != fingerprint(data_set):
         raise Problem(f"{experiment.folder}: began with other faces than those of {path}; restore "
                       f"them, or give --results another folder")
-    settings = {**experiment.settings, "test": ""}
-    for name in MAY_GROW:
-        settings[name] = given.get(name, settings[name])
+    asked = {name: given.get(name, experiment.settings[name]) for name in (*MAY_GROW, "test")}
+    if asked["test"]:
+        asked["test"] = str(Path(asked["test"]).resolve())
+    settings = experiment.settings | asked
     for name, value in given.items():
         began = experiment.settings.get(name)
         if value != began and name != "test" and (name not in MAY_GROW or value < began):
             raise Problem(f"{experiment.folder}: began with {name.replace('_', ' ')} {began}, now "
                           f"{value} is asked for; leave it out, or begin another experiment")
-    test = given.get("test", experiment.settings["test"])
-    if test:
-        settings["test"] = str(Path(test).resolve())
     settings["runs"] = number_of_runs(settings, experiment)
     resumed = replace(experiment, data=str(path.resolve()), settings=settings)
     for run in resumed.runs:  # splits that cannot be made are refused before anything is written
@@ -444,7 +443,7 @@ def new_experiment(data_set, path, results, given):
     words = [data_set.name.lower(), protocol]
     words += [f"{name}-{Path(value).stem if name == 'test' else value}"
               for name, value in non_default(experiment).items()
-              if name.replace("-", "_") not in MAY_GROW]
+              if name.replace("-", "_") in given.keys() - MAY_GROW]
     name = re.sub(r"[^\w.,+-]+", "-", unicodedata.normalize("NFC", "-".join(words)))
     return replace(experiment, folder=Path(results) / shortened(name, 200))
 

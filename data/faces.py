@@ -141,7 +141,8 @@ def load_faces(path, crop="", subject="", emotion="", labels="", complete=True,
     faces = Faces(np.array([entry.name for entry in entries]), subjects, emotions, images)
     if complete:
         require_emotions(faces)
-    notes += label_notes + subject_notes + split_notes + crop_notes + image_notes
+        notes += split_notes  # elsewhere all train, or all test
+    notes += label_notes + subject_notes + crop_notes + image_notes
     notes += oddities(faces, splits)
     if jaffe and not drawn:
         notes += jaffe_oddities(subjects, codes, path)
@@ -170,7 +171,11 @@ def unified_subjects(subjects):
 def default_crop(entries, jaffe, fallback_crop):
     """The framing where none is asked for. A part of JAFFE, or JAFFE in a table, is known by its
     names."""
-    if entries[0].box:
+    if any(entry.box for entry in entries):
+        for entry in entries:
+            if not entry.box:
+                raise Problem(f"{entry.place}: has no box, others have; give one to all, or "
+                              f"--crop square or none")
         return "manifest"
     pattern = re.compile(DATASETS["JAFFE"].names, re.IGNORECASE)
     names = [pattern.fullmatch(base(entry.name)) for entry in entries]
@@ -288,10 +293,10 @@ def jaffe_oddities(subjects, emotions, path):
 def train_and_test(splits):
     """(str (n,) of "train", "test" and "", notes): validation faces train where others test."""
     if "val" in splits and "test" not in splits:
-        return (np.array([split.replace("val", "test") for split in splits]),
+        return (np.array(["test" if split == "val" else split for split in splits]),
                 ["the data's own split has no test faces: under --protocol given its validation "
                  "faces test instead"])
-    return np.array([split.replace("val", "train") for split in splits]), []
+    return np.array(["train" if split == "val" else split for split in splits]), []
 
 
 def require_emotions(faces):
@@ -310,7 +315,7 @@ def oddities(faces, splits):
     """What a reader of the results has to know: sentences."""
     by_emotion = collections.Counter(faces.emotions.tolist())
     subjects = collections.Counter(faces.subjects.tolist())
-    notes = twin_notes(faces.names, faces.images, faces.emotions)
+    notes = twin_notes(faces)
     if subjects[""]:
         notes.append("it is not known who is who: the same people may be on both sides of a split; "
                      "--subject PATTERN takes it from names that tell")

@@ -14,18 +14,25 @@ from utils import Problem, listed
 FOLDS = 5  # of `cv`: a fold is then the paper's 20 % for the test
 
 
+class Training(NamedTuple):
+    """How all networks of a run are trained, which decides what arms are compared."""
+
+    early_stopping: bool  # the paper's; else every classifier takes as many optimiser steps
+    validation_share: float  # of the training faces, the last ones, which the CAE is not fitted to
+    settings: dict  # defaults, or functions (settings, experiment) of them
+    arms: tuple  # the default ones, for each method that was made and for each control of it
+
+
 class Protocol(NamedTuple):
     about: str  # for --help
     split: Callable  # (faces, splits, settings, run) -> rows for training, rows for the test
     one_split: bool  # whether all runs have the same training and test faces
     new_people: bool  # whether no subject is both in training and in the test
-    early_stopping: bool  # the paper's training; else as many optimiser steps for every arm
-    validation_share: float  # of the training faces, the last ones, which the CAE is not fitted to
-    units: str  # what an accuracy is a mean over: runs, splits or subjects
+    training: Training
+    settings: dict  # defaults, or functions (settings, experiment) of them
     uncertainty: Callable  # (values, tests, training_faces) -> Estimate, see data/statistics.py
     interval: str  # what a 95 % interval is over
-    settings: dict  # defaults, or functions (settings, experiment) of them
-    arms: tuple  # the default ones, for each method that was made and for each control of it
+    units: str  # what an accuracy is a mean over: runs, deals, splits or subjects
     runs_in_deal: int = 1  # the number of runs is a multiple of it
 
 
@@ -128,7 +135,7 @@ def split_faces(faces, splits, settings, run):
             train_rows = train_rows[of_some_subjects(faces.subjects[train_rows],
                                                      settings["people"], seed)]
         emotions = np.unique(faces.emotions).tolist()
-        if protocol.early_stopping and len(train_rows) < 4 * len(emotions):
+        if protocol.training.early_stopping and len(train_rows) < 4 * len(emotions):
             raise ValueError("a quarter of the training faces cannot show every emotion")
         counts = collections.Counter(faces.emotions[train_rows].tolist())
         rarest = min(emotions, key=counts.__getitem__)
@@ -136,10 +143,10 @@ def split_faces(faces, splits, settings, run):
             raise ValueError(f"run {run} has {counts[rarest]} training faces of emotion {rarest}, "
                              f"two are needed")
     except ValueError as error:
-        without_subjects = [other for other, row in PROTOCOLS.items()
-                            if not row.new_people and other != name]
+        others = [other for other, row in PROTOCOLS.items()
+                  if not row.new_people and other != name]
         raise Problem(f"these faces cannot be split for {name}: {error}; add faces or choose "
-                      f"another --protocol, such as {listed(without_subjects, 9)}") from error
+                      f"another --protocol, such as {listed(others, 9)}") from error
     if settings["balance"] == "yes" and len(set(counts.values())) == 1:
         raise Problem(f"--balance yes: all emotions are as frequent in run {run}, so no synthetic "
                       f"face would be left; leave it out")
@@ -176,10 +183,14 @@ def one_per_fold(settings, experiment):
     return settings["folds"]
 
 
-PAPERS_TRAINING = {"align": "none", "classifier_epochs": 80, "patience": 5}
-FIXED_STEPS = {"align": "mean", "steps": fixed_steps, "keep": "average"}
-EARLY_STOPPED_ARMS = ("longer-{method}", "{control}", "{method}")
-FIXED_STEPS_ARMS = ("geometric", "{method}", "{method}+geometric", "{control}+geometric")
+PAPERS_TRAINING = Training(
+    early_stopping=True, validation_share=0.25,
+    settings={"align": "none", "classifier_epochs": 80, "patience": 5},
+    arms=("longer-{method}", "{control}", "{method}"))
+FIXED_STEPS = Training(
+    early_stopping=False, validation_share=0,
+    settings={"align": "mean", "steps": fixed_steps, "keep": "average"},
+    arms=("geometric", "{method}", "{method}+geometric", "{control}+geometric"))
 TWO_WAY = "over initialisations and test faces, clustered by subject"
 
 # A protocol of your own is a function and a row here: every other file goes by the row. To test on
@@ -193,42 +204,44 @@ TWO_WAY = "over initialisations and test faces, clustered by subject"
 PROTOCOLS = {
     "published": Protocol(
         about="one 80/20 split by the paper's rule; runs differ in initialisation",
-        split=published, one_split=True, new_people=False, early_stopping=True,
-        validation_share=0.25, units="runs",
-        uncertainty=statistics.over_initialisations_and_faces, interval=TWO_WAY,
-        settings={"runs": 5, "repeats": 3, **PAPERS_TRAINING}, arms=EARLY_STOPPED_ARMS),
+        split=published, one_split=True, new_people=False, training=PAPERS_TRAINING,
+        settings={"runs": 5, "repeats": 3},
+        uncertainty=statistics.over_initialisations_and_faces, interval=TWO_WAY, units="runs"),
     "cv": Protocol(
         about="the paper's rule on all faces: five stratified folds, anew after every five runs",
-        split=cross_validation, one_split=False, new_people=False, early_stopping=True,
-        validation_share=0.25, units="deals",
+        split=cross_validation, one_split=False, new_people=False,
+        training=PAPERS_TRAINING, settings={"runs": 20, "repeats": 3},
         uncertainty=statistics.over_deals_and_faces,
-        interval="over runs and test faces, clustered by subject",
-        settings={"runs": 20, "repeats": 3, **PAPERS_TRAINING}, arms=EARLY_STOPPED_ARMS,
+        interval="over runs and test faces, clustered by subject", units="deals",
         runs_in_deal=FOLDS),
     "holdout": Protocol(
         about="a fresh stratified 80/20 split per run",
-        split=holdout, one_split=False, new_people=False, early_stopping=False,
-        validation_share=0, units="splits", uncertainty=statistics.over_splits,
-        interval="over splits and test faces, clustered by subject",
-        settings={"runs": 10, "repeats": 3, **FIXED_STEPS}, arms=FIXED_STEPS_ARMS),
+        split=holdout, one_split=False, new_people=False, training=FIXED_STEPS,
+        settings={"runs": 10, "repeats": 3}, uncertainty=statistics.over_splits,
+        interval="over splits and test faces, clustered by subject", units="splits"),
     "loso": Protocol(
         about="leave one subject out per run",
-        split=leave_one_subject_out, one_split=False, new_people=True, early_stopping=False,
-        validation_share=0, units="subjects", uncertainty=statistics.over_subjects,
-        interval="over test subjects, conditional on the training subjects",
-        settings={"runs": one_per_subject, "repeats": 10, **FIXED_STEPS}, arms=FIXED_STEPS_ARMS),
+        split=leave_one_subject_out, one_split=False, new_people=True,
+        training=FIXED_STEPS, settings={"runs": one_per_subject, "repeats": 10},
+        uncertainty=statistics.over_subjects,
+        interval="over test subjects, conditional on the training subjects", units="subjects"),
     "kfold": Protocol(
         about="subjects split into folds, each of which tests once",
-        split=folds_of_subjects, one_split=False, new_people=True, early_stopping=False,
-        validation_share=0, units="subjects", uncertainty=statistics.over_subjects_and_folds,
+        split=folds_of_subjects, one_split=False, new_people=True,
+        training=FIXED_STEPS,
+        settings={"folds": 5, "runs": one_per_fold, "repeats": 10},
+        uncertainty=statistics.over_subjects_and_folds,
         interval="over test subjects or over folds, whichever is wider, conditional on the "
-                 "training subjects",
-        settings={"folds": 5, "runs": one_per_fold, "repeats": 10, **FIXED_STEPS},
-        arms=FIXED_STEPS_ARMS),
+                 "training subjects", units="subjects"),
     "given": Protocol(
         about="the data's own split; runs differ in initialisation",
-        split=own_split, one_split=True, new_people=False, early_stopping=False,
-        validation_share=0, units="runs",
-        uncertainty=statistics.over_initialisations_and_faces, interval=TWO_WAY,
-        settings={"runs": 5, "repeats": 3, **FIXED_STEPS}, arms=FIXED_STEPS_ARMS),
+        split=own_split, one_split=True, new_people=False, training=FIXED_STEPS,
+        settings={"runs": 5, "repeats": 3},
+        uncertainty=statistics.over_initialisations_and_faces, interval=TWO_WAY, units="runs"),
 }
+
+
+def defaults_of(protocol):
+    """{setting: its default, or a function (settings, experiment) of it} in this protocol's row."""
+    row = PROTOCOLS[protocol]
+    return row.training.settings | row.settings

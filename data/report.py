@@ -121,7 +121,7 @@ def means_in_words(protocol):
 def is_the_papers(metrics):
     """Whether its numbers can be set beside the paper's: JAFFE by the paper's training."""
     return metrics["dataset"]["name"] == "JAFFE" and \
-        PROTOCOLS[metrics["protocol"]].early_stopping
+        PROTOCOLS[metrics["protocol"]].training.early_stopping
 
 
 def what_would_help(metrics):

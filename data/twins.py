@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from data.reading.words import FRAME, FRAME_ALONE, FRAME_OR_TAKE, base, folders_of, stem
+from data.reading.words import base, folders_of, stem
 from utils import listed
 
 TWIN = 1.5  # grey levels, mean over pixels, by which recompressed faces differ at most
@@ -16,17 +16,17 @@ TWIN = 1.5  # grey levels, mean over pixels, by which recompressed faces differ 
 SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1), (1, -1))
 BLOCK = 8  # pixels
 ENOUGH = 1000  # twins to be warned of
+# A frame's number: at the end of a name that has another number, or all there is of it. One of one
+# digit or two may be a take's.
+FRAME = re.compile(r"(.*\d.*?)[_-](?:(?:frame|img|image)[_-]?\d+|\d{3,})", re.IGNORECASE)
+FRAME_OR_TAKE = re.compile(r"(.*\d.*?)[_-]\d+")
+FRAME_ALONE = re.compile(r"(?:frame|img|image)?[ _-]?\d+", re.IGNORECASE)
 NUMBERED_FOLDER = re.compile(r"[^\W\d_]{1,10}[ _.-]?\d+|\d{2,}")
 
 
-def twin_notes(names, images, emotions):
-    """Which faces may make others known, or contradict them: sentences.
-
-    Parameters
-    ----------
-    names, emotions : str (n,)
-    images : uint8 (n, 48, 48)
-    """
+def twin_notes(faces):
+    """Which of these `Faces` may make others known, or contradict them: sentences."""
+    names, subjects, emotions, images = faces
     notes = []
     same_stem = stems_twice(names)
     if same_stem:
@@ -45,8 +45,8 @@ def twin_notes(names, images, emotions):
         if pairs:
             pairs = [f"{names[row]} as {names[other]}" for row, other in pairs]
             notes.append(f"{kind}, A LEAK if on two sides of a split: {listed(pairs, 3)}")
-    frames = collections.Counter(filter(None, sequences(names).tolist()))
-    repeated = [sequence for sequence, count in frames.items() if count > 1]
+    frames = collections.Counter(zip(subjects.tolist(), sequences(names).tolist()))
+    repeated = [sequence for (_, sequence), count in frames.items() if sequence and count > 1]
     if repeated:
         notes.append(f"frames of one sequence, A LEAK if on two sides of a split (loso and kfold "
                      f"keep a subject's together): {listed(repeated, 3)}")

@@ -181,6 +181,8 @@ CASES = [  # bytes of AA.AN1.png, text of own.csv or another change; what the li
         (f"10.0,{GREYS},Training", "emotion 10 is none of 0 to 7"),
         (f",{GREYS},Training", "has no emotion"),
         (f"1,{GREYS},Middle", "split Middle is none"))],
+    ("file,angry,happy\nfaces/AA.AN1.png,9,1", "face 1: has other numbers than 0 and 1", {}),
+    ("file,emotion,x,y,w,width\n", "own.csv: has two columns for one side of a box: rename w", {}),
     ("emotion,pixels\n0,7 7 7", "face 1: 3 pixels, 48 x 48 are needed", {}),
     ("emotion,pixels\n0,7 7 7 7", "face 1: 2 x 2 pixels, 48 x 48 are needed", {}),
     (f"{FER2013}3,{GREYS},Training", "000041: the only face of emotion happy; correct the label",

@@ -310,7 +310,7 @@ def test_affectnet(tmp_path):
     assert any("1 images without an emotion or a face" in note for note in notes)
     assert len(entries) == len(KEYS) - 1 and entries[0].box == (2, 1, 44)
     affectnet(table, 11)
-    assert "face 1: expression 11" in refused(table)
+    assert "face 1: emotion 11" in refused(table)
     write(table, table.read_text().splitlines()[:1])
     assert "no face with an emotion" in refused(table)
 

@@ -13,7 +13,7 @@ from test_reading import KEYS, face, save, says, tree
 
 from data import faces as data
 from data import registration, standin
-from data.reading.datasets import FER2013
+from data.reading.datasets import DATASETS
 from data.reading.files import Entry
 
 GREYS = (np.add.outer(np.arange(256), np.arange(256)) // 2).astype(np.uint8)
@@ -179,7 +179,7 @@ def test_fer2013(tmp_path):
     assert found.crop == "square" and found.notes[0].startswith(
         "emotions are FER2013's numbers: 0 angry, 1 disgust") and "not known" in found.notes[1]
     assert found.splits.tolist() == ["train"] * 35 + ["test"] * 14
-    assert found.faces.emotions[:7].tolist() == list(FER2013[:7])
+    assert found.faces.emotions[:7].tolist() == list(DATASETS["FER2013"].labels.values())[:7]
     row = (tmp_path / "fer2013.csv").read_text().splitlines()[3].split(",")[1]
     assert found.faces.images[2].ravel().tolist() == list(map(int, row.split()))
 

@@ -356,7 +356,7 @@ def test_names_of_arms():
 def test_default_arms(protocol, methods, monkeypatch):
     monkeypatch.setattr(train_classifier, "synthetic_of",
                         lambda experiment, run: dict.fromkeys(methods))
-    early, expected = PROTOCOLS[protocol].early_stopping, []
+    early, expected = PROTOCOLS[protocol].training.early_stopping, []
     for method in methods:
         if method != "blend":
             expected += [f"longer-{method}", method] if early else [method, f"{method}+geometric"]

@@ -98,6 +98,7 @@ READ = [  # paths; options; emotions, subjects, sides of the split
     ("{subject:03}/{emotion}/take{take:03}/img_0000.png", {}, WORDS, "001 002 003", ""),
     ("OriginalImg/VL/P{subject:03}/{emotion}/{take:03}.png", {}, WORDS, "P001 P002 P003", ""),
     ("{split}/{emotion}/{subject}.png", {}, WORDS, "", "test train"),
+    ("content/{split}/{emotion}/{subject}.png", {}, WORDS, "", "test train"),  # "happy" in French
     ("{split}/{emotion}/P{subject}/face.png", {}, WORDS, "P1 P2 P3", "test train"),
     ("{emotion}/{split}/{subject}.png", {}, WORDS, "", "test train"),
     ("faces/Training/{subject:02}/{emotion}/{take}.png", {}, WORDS, "01 02 03", "train"),
@@ -211,6 +212,8 @@ ASKED = [  # files; what the refusal names; --emotion that it prints gives these
     (images("{emotion}/{subject}.png", **{"test/sad/1.png": PNG}), ["neither train/"], None),
     (images("{emotion}/{joy}/{take}.png"), ["two levels", "--emotion '^([^/]+)/'"], WORDS),
     (images("class{take}/label{number}/{subject}.png"), ["class0, class1"], None),
+    (images(*(f"{who}/{{subject}}{{take}}.png" for who in ("An", "Su", "Kim", "Lee"))),  # people
+     ["An, Kim, Lee", "--emotion '^([^/]+)/'"], "An Kim Lee Su"),
     (images("{emotion}/neutral/{subject}.png", "{emotion}/calm/{subject}.png"), ["two levels"],
      None),
     ({f"subject{number:02}.{what}": GIF for number in range(3) for what in (
@@ -303,6 +306,15 @@ def test_system_folders_are_skipped_and_counted(name, tmp_path):
         assert len(entries) == 9 and columns(entries)[0] == WORDS
         top = name.partition("/")[0]
         assert all(place in " ".join(notes) for place in (f" {top}", f"happy/{top}", "happy/._1"))
+
+
+def test_unlabelled_test_images_are_left_out(tmp_path):
+    """Whatever the folders above all images are called."""
+    for number, root in enumerate(("data", "content", "test")):
+        folder = lay(tmp_path / str(number), images(f"{root}/train/{{emotion}}/{{subject}}.png",
+                                                    f"{root}/test/imgs/{{take}}.png"))
+        entries, notes = read(folder)
+        assert columns(entries)[0] == WORDS and "2 images lie in no folder" in " ".join(notes)
 
 
 def test_results_among_the_faces_are_skipped(tmp_path):
@@ -437,6 +449,18 @@ def test_files_that_a_table_names_and_are_not_there(tmp_path):
         assert "18 of 18" in text and text.count(".png") == 3 and "images/" in text
     lay(folder, {"train/angry10.png": PNG})
     assert "17 of 18" in refused(folder / "train.csv")
+
+
+def test_a_file_in_the_other_side_is_not_meant(tmp_path):
+    folder = lay(tmp_path, {"test/l.csv": "file,emotion\ntrain/1.png,happy", "test/1.png": PNG})
+    assert "no file train/1.png" in refused(folder)
+
+
+def test_boxes_in_one_table_of_two(tmp_path):
+    folder = lay(tmp_path, {"train.csv": "file,emotion,x,y,side\n1.png,happy,0,0,9",
+                            "test.csv": "file,emotion\n2.png,sad", "1.png": PNG, "2.png": PNG})
+    with pytest.raises(Problem, match="test.csv, face 1: has no box"):
+        load_faces(folder)
 
 
 def test_a_table_for_each_side(tmp_path):

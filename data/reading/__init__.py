@@ -28,11 +28,10 @@ class Listing(NamedTuple):
 
     place: str
     option: str
-    notes: list  # what was skipped
+    notes: list  # what is skipped: sentences
     files: list  # of File
     images: list
     tables: dict  # {File of a table: why it cannot be read, "" if it can}
-    others: list  # ["3 files that are no images: .txt 2, .mat 1"] or []
 
 
 def read(path, emotion="", subject="", option="--data", labels="", subject_optional=False):
@@ -105,23 +104,26 @@ def listing_of(place, option, notes, found):
     images, others = [], []
     for file in found:
         (images if files.is_image(file) else others).append(file)
-    with_images = {posixpath.dirname(file.name) for file in images}
-    kinds = collections.Counter(suffix(file) or "no suffix" for file in others)
+    tables_there = {file: why_unreadable(file) for file in others
+                    if suffix(file) in tables.SUFFIXES}
+    unread = [file for file in others if tables_there.get(file, "no table")]
+    kinds = collections.Counter(suffix(file) or "no suffix" for file in unread)
     counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
+    if unread:
+        notes.append(f"{len(unread)} files that are no images: {listed(counts, 5)}")
+    with_images = {posixpath.dirname(file.name) for file in images}
     empty = sorted({folder for file in others for folder in [posixpath.dirname(file.name)]
                     if meaning(base(folder)) and folder not in with_images})
     if empty:
         notes.append(f"no image that can be read lies in {listed(empty, 8)}")
-    return Listing(place, option, notes, found, images,
-                   {file: why_not(file) for file in others if suffix(file) in tables.SUFFIXES},
-                   [f"{len(others)} files that are no images: {listed(counts, 5)}"] * bool(counts))
+    return Listing(place, option, notes, found, images, tables_there)
 
 
-def why_not(file):
+def why_unreadable(file):
     """Why a table cannot be read, or ""."""
     try:
         with tables.opened(file) as table:
-            return "" if datasets.reader_of(table) != tables.read_any else tables.why_not(table)
+            return "" if datasets.row_of(table) else tables.what_lacks(table)
     except Problem as problem:
         return str(problem).removeprefix(f"{file.place}: ")
 
@@ -129,33 +131,32 @@ def why_not(file):
 def read_table(file, find):
     """(entries, notes) of one table."""
     with tables.opened(file, find) as table:
-        return datasets.reader_of(table)(table)
+        row = datasets.row_of(table)
+        return row.read(table, row.labels) if row else tables.read_any(table)
 
 
 # -------------------------------------------------------------------------------- folders and zips
 def read_listing(listing, emotion, subject, renamed):
     """(entries, notes) of a folder or zip: by a known data set, by folders, by the tables in it."""
-    images, known = listing.images, [file for file, why in listing.tables.items() if not why]
-    if images:
-        listing.notes.extend(listing.others)
+    images, readable = listing.images, [file for file, why in listing.tables.items() if not why]
     spans = [[span_of(pattern, file.name) for file in images] for pattern in (subject, emotion)]
     faces = not emotion and (datasets.labelled_faces(listing.files, images)
                              or datasets.named_faces(images))
     if faces:
         return faces
     try:
-        if emotion and images:
-            return unlabelled(images, spans)
-        faces = trees.read_tree(images, renamed, subject and spans[0])
+        faces = unlabelled(images, spans) if emotion and images else \
+            trees.read_tree(images, renamed, subject and spans[0])
     except Problem as problem:
         raise refusal(listing, str(problem)) from None
     if faces:
-        odd, unread = datasets.odd_names(images), listed([file.name for file in known], 3)
-        return faces[0], faces[1] + [odd] * bool(odd) + [
-            f"{unread}: lists faces too and was not read; give {listing.option} that file for what "
-            f"it says"] * bool(known)
-    if known:
-        return read_tables(listing, known)
+        entries, notes = faces
+        if readable:
+            notes.append(f"{listed([file.name for file in readable], 3)}: lists faces too and was "
+                         f"not read; give {listing.option} that file for what it says")
+        return entries, notes + datasets.odd_names(images)
+    if readable:
+        return read_tables(listing, readable)
     bare = [file.name for file in images if "/" not in file.name]
     if 0 < len(bare) < len(images):
         raise refusal(listing, f"these lie in no folder, the other images do: {listed(bare, 3)}")
@@ -172,20 +173,20 @@ def unlabelled(images, spans):
             for file, who, split in zip(images, subjects, splits)], []
 
 
-def read_tables(listing, known):
+def read_tables(listing, readable):
     """(entries, notes) of the one table that lists faces, or of one for each side, such as
     train.csv and test.csv, or train/metadata.csv and so on. FERPlus' table needs fer2013.csv."""
-    by_name = {base(file.name).lower(): file for file in known}
+    by_name = {base(file.name).lower(): file for file in readable}
     if set(by_name) == {"fer2013.csv", "fer2013new.csv"}:
-        known = [by_name["fer2013new.csv"]]
-    sides = [split_in(file.name) or split_of(base(stem(file.name))) for file in known]
-    if len(known) > 1 and ("" in sides or len(set(sides)) < len(known)):
-        raise refusal(listing, f"holds {len(known)} tables of faces; give {listing.option} one")
-    entries, notes = [], [f"labels are those of {listed([file.name for file in known], 3)}"]
-    for file, side in zip(known, sides):
+        readable = [by_name["fer2013new.csv"]]
+    sides = [split_in(file.name) or split_of(base(stem(file.name))) for file in readable]
+    if len(readable) > 1 and ("" in sides or len(set(sides)) < len(readable)):
+        raise refusal(listing, f"holds {len(readable)} tables of faces; give {listing.option} one")
+    entries, notes = [], [f"labels are those of {listed([file.name for file in readable], 3)}"]
+    for file, side in zip(readable, sides):
         faces, reader_notes = read_table(file, tables.within(listing.files, file))
         entries += [entry._replace(split=entry.split or side) for entry in faces] \
-            if len(known) > 1 else faces
+            if len(readable) > 1 else faces
         notes += reader_notes
     listed_names = {entry.name for entry in entries}
     unlisted = sum(file.name not in listed_names for file in listing.images)
@@ -200,10 +201,10 @@ def located(pattern, name):
     first group that is not empty or, without groups, all of the match; None for nothing."""
     for start in (len(name) - len(base(name)), 0):
         match = re.search(pattern, name[start:])
-        if match:
-            groups = range(1, match.re.groups + 1) if match.re.groups else [0]
-            group = next((number for number in groups if match[number]), None)
-            return group is not None and tuple(start + place for place in match.span(group)) or None
+        groups = range(1, match.re.groups + 1) if match and match.re.groups else [0]
+        for group in groups if match else ():
+            if match[group]:
+                return tuple(start + place for place in match.span(group))
     return None
 
 
@@ -231,11 +232,11 @@ def refusal(listing, reason):
     contents += [f"the table {file.name} ({why or 'lists faces'})"
               for file, why in sorted(listing.tables.items(), key=lambda item: (
                   suffix(item[0]) == ".txt", item[0].name))[:3]]
-    contents += [note for note in listing.others if note not in listing.notes] + listing.notes
+    contents += listing.notes
     zips = [file.name for file in listing.files if suffix(file) == ".zip"]
     options = [f"unpack {listed(zips, 3)}, or give {listing.option} that file"] if zips else []
     options += emotion_options(names, levels)
-    options += filter(None, [datasets.odd_names(listing.images)])
+    options += datasets.odd_names(listing.images)
     options += [f"{listing.option} {shlex.quote(file.place)}"
                 for file, why in listing.tables.items() if not why][:3]
     ways_out = f"give one of: {'; '.join(options)}; or" if options else "give"
@@ -247,11 +248,12 @@ def emotion_options(names, levels):
     """The options --emotion that take labels from these names and folders, and what they give."""
     pattern, values = trees.name_pattern(names) if names else ("", [])
     options = [(pattern, values)] if pattern else []
-    for number, folders in levels.items():
-        names = sorted(set(folders))
-        people = all(NUMBERED.fullmatch(name) and not re.fullmatch("[0-9]", name) for name in names)
-        if 1 < len(names) <= 30 and not people and not all(map(split_of, names)):
-            options.append((trees.level_pattern(number), names))
+    for number, level in levels.items():
+        folders = sorted(set(level))
+        people = all(NUMBERED.fullmatch(name) and not re.fullmatch("[0-9]", name)
+                     for name in folders)
+        if 1 < len(folders) <= 30 and not people and not all(map(split_of, folders)):
+            options.append((trees.level_pattern(number), folders))
     digits = [f"--labels {','.join(f'{digit}=NAME' for digit in values)}"
               for _, values in options if all(map(str.isdecimal, values))]
     return [f"--emotion {shlex.quote(pattern)} (the labels {listed(values, 3)})"

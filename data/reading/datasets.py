@@ -21,11 +21,11 @@ class KnownDataSet(NamedTuple):
     give: str  # what --data is, for data/README.md
     options: str  # of train_cae.py, for data/README.md
     names: str = ""  # a pattern of all images' names, with the groups subject and emotion
-    labels: dict = {}  # {code in the names: emotion}; others are emotions as they are
+    labels: dict = {}  # {code: emotion, or "" for what is left out}
     frontal: str = ""  # what the pattern's group `view` is for faces seen from the front
-    file: str = ""  # a pattern of the names of label files; read(files, images) or None
-    columns: frozenset = frozenset()  # of a table, without case; read(table)
-    read: Callable = None  # gives entries, notes
+    file: str = ""  # a pattern of the names of label files; read(files, images, labels) or None
+    columns: frozenset = frozenset()  # of a table, without case; read(table, labels)
+    read: Callable = tables.read_any  # gives entries, notes
 
 
 # ------------------------------------------------------------------------------ by images' names
@@ -43,7 +43,7 @@ def named_faces(images):
             match["emotion"].upper(), match["emotion"].lower()), split, (), file.read, file.place)
             for file, match, split in zip(images, matches, splits)]
         notes = []
-        if dataset != "JAFFE" or len({file.name.rpartition("/")[0] for file in images}) > 1:
+        if len({file.name.rpartition("/")[0] for file in images}) > 1:
             notes.append(f"subject and emotion are those of {dataset}'s names, not of folders")
         aside = sum(match["view"].upper() != row.frontal for match in matches) if row.frontal else 0
         if aside:
@@ -53,14 +53,14 @@ def named_faces(images):
 
 
 def odd_names(images):
-    """What is said where nearly all images have a data set's names and a few have not, or ""."""
+    """Which images have other names than all others, which have those of a data set: sentences."""
     for dataset, row in DATASETS.items():
         odd = [file.name for file in images
                if row.names and not re.fullmatch(row.names, base(file.name), re.IGNORECASE)]
         if row.names and 0 < len(odd) < 0.1 * len(images):
-            return f"all names but {len(odd)} are {dataset}'s, and tell subject and emotion: to " \
-                f"have them read, rename or remove {listed(odd, 3)}"
-    return ""
+            return [f"all names but {len(odd)} are {dataset}'s, and tell subject and emotion: to "
+                    f"have them read, rename or remove {listed(odd, 3)}"]
+    return []
 
 
 # --------------------------------------------------------------------------------- by label files
@@ -68,15 +68,20 @@ def text_of(file):
     return file.read().decode("utf-8", "replace")
 
 
-RAFDB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")  # 1 to 7
-RAFDB_COMPOUND = (
+def numbered(*emotions, first=0):
+    """{"0": the first emotion, "1": the second} and so on."""
+    return {str(number): emotion for number, emotion in enumerate(emotions, first)}
+
+
+RAFDB_COMPOUND = numbered(
     "happily surprised", "happily disgusted", "sadly fearful", "sadly angry", "sadly surprised",
     "sadly disgusted", "fearfully angry", "fearfully surprised", "angrily surprised",
-    "angrily disgusted", "disgustedly surprised")  # 1 to 11
+    "angrily disgusted", "disgustedly surprised", first=1)
 
 
-def raf_db(lists, images):
-    """RAF-DB's list: "train_00001.jpg 5" for Image/aligned/train_00001_aligned.jpg."""
+def raf_db(lists, images, labels):
+    """RAF-DB's list: "train_00001.jpg 5" for Image/aligned/train_00001_aligned.jpg. That of the
+    compound emotions has the same name and numbers to 11."""
     if len(lists) > 1:
         raise Problem(f"{lists[0].place}: and {lists[1].name}, two lists of labels; give the "
                       f"folder of one of them, basic or compound")
@@ -87,10 +92,11 @@ def raf_db(lists, images):
             by_stem[name.removesuffix("_aligned")] = file
     lines = [line.split() for line in text_of(lists[0]).splitlines() if line.strip()]
     for number, words in enumerate(lines, 1):
-        if len(words) != 2 or not re.fullmatch("[1-9]|10|11", words[1]):
-            raise Problem(f"{lists[0].place}, line {number}: is not a file and a number from 1 to "
-                          f"7; correct it")
-    names = RAFDB_COMPOUND if any(int(code) > len(RAFDB) for _, code in lines) else RAFDB
+        if len(words) != 2 or words[1] not in RAFDB_COMPOUND:
+            raise Problem(f"{lists[0].place}, line {number}: is not a file and the number of an "
+                          f"emotion; correct it")
+    if any(code not in labels for _, code in lines):
+        labels = RAFDB_COMPOUND
     missing = [name for name, _ in lines if stem(name) not in by_stem]
     if missing:
         raise Problem(f"{lists[0].place}: no image for {listed(missing, 3)}; unpack "
@@ -98,21 +104,18 @@ def raf_db(lists, images):
     entries = []
     for name, code in lines:
         file, side = by_stem[stem(name)], name.partition("_")[0]
-        entries.append(Entry(base(file.name), "", names[int(code) - 1],
+        entries.append(Entry(base(file.name), "", labels[code],
                              side if side in ("train", "test") else "", (), file.read, file.place))
     unlisted = len(images) - len(entries)
     return entries, [f"{unlisted} images are not in {base(lists[0].name)} or are there twice, and "
                      f"were left out"] if unlisted else []
 
 
-CK = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")  # 0 to 7
-
-
-def ck_plus(labels, images):
+def ck_plus(label_files, images, labels):
     """CK+: the last frame of each sequence that has a label file, S005_001_00000011_emotion.txt."""
     by_stem = {base(stem(file.name)).upper(): file for file in images}
     entries, missing = [], 0
-    for label in labels:
+    for label in label_files:
         name = base(label.name).upper().removesuffix("_EMOTION.TXT")
         number = text_of(label).strip()
         if not re.fullmatch(r"[0-7](\.0*(e\+?0+)?)?", number):
@@ -120,20 +123,17 @@ def ck_plus(labels, images):
         file = by_stem.get(name)
         missing += file is None
         if file:
-            entries.append(Entry(base(file.name), name.partition("_")[0], CK[int(number[0])], "",
+            entries.append(Entry(base(file.name), name.partition("_")[0], labels[number[0]], "",
                                  (), file.read, file.place))
     if not entries:
-        raise Problem(f"{labels[0].place}: CK+'s labels without their frames; put "
+        raise Problem(f"{label_files[0].place}: CK+'s labels without their frames; put "
                       f"cohn-kanade-images beside Emotion and give the folder of both")
     notes = [f"of CK+ the {len(entries)} last frames of sequences with a label are read, "
              f"{len(images) - len(entries)} other images left out"]
     return entries, notes + ([f"{missing} of CK+'s labels have no frame"] if missing else [])
 
 
-EXPW = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # 0 to 6
-
-
-def expw(lists, images):
+def expw(lists, images, labels):
     """ExpW's label.lst: "name.jpg 0 top left right bottom 50.3 3", a line for each face."""
     by_name, entries = {base(file.name): file for file in images}, []
     matches = [re.fullmatch(r"(\S+) (\d+) (\d+) (\d+) (\d+) (\d+) [\d.]+ ([0-6])", line.strip())
@@ -147,7 +147,7 @@ def expw(lists, images):
                           f"image that is here; correct it, or unpack the images beside it")
         top, left, right, bottom = map(int, match.groups()[2:6])
         side = max(right - left, bottom - top)
-        entries.append(Entry(f"{match[1]}-{match[2]}", "", EXPW[int(match[7])], "", (
+        entries.append(Entry(f"{match[1]}-{match[2]}", "", labels[match[7]], "", (
             float(left + right - side) / 2, float(top + bottom - side) / 2, float(side)),
             file.read, f"{file.place}, face {match[2]}"))
     return entries, ["the names of ExpW's files are what was searched for, not what is shown"]
@@ -158,39 +158,34 @@ def labelled_faces(files, images):
     for row in DATASETS.values():
         label_files = [file for file in files
                        if row.file and re.fullmatch(row.file, base(file.name), re.IGNORECASE)]
-        faces = label_files and row.read(label_files, images)
+        faces = label_files and row.read(label_files, images, row.labels)
         if faces:
             return faces
     return None
 
 
 # --------------------------------------------------------------------------- by a table's columns
-FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
-           "contempt")  # 0 to 6; 7 in the CSV of CK+ that has its form
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 FERPLUS_OTHER = {"unknown": "of emotion unknown", "nf": "that are no face"}
-AFFECTNET = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
-             "", "", "")  # 0 to 10; the last three: none, uncertain, not a face
 
 
-def fer2013(table):
+def fer2013(table, labels):
     """FER2013's numbers, where a column Usage or a 0 shows that these are its own."""
     entries, notes = tables.read_any(table)
-    numbers = {entry.emotion.lstrip("0") or "0" for entry in entries
-               if re.fullmatch(r"-?\d+", entry.emotion, re.ASCII)}
+    numbers = {entry.emotion for entry in entries}
+    if not all(re.fullmatch(r"-?\d+", number, re.ASCII) for number in numbers) or \
+            not ("usage" in table.columns or "0" in numbers):
+        return entries, notes
     for entry in entries:
-        if entry.emotion.lstrip("0") in numbers and not re.fullmatch("0*[0-7]", entry.emotion):
+        if entry.emotion not in labels:
             raise Problem(f"{entry.place}: emotion {entry.emotion} is none of 0 to 7; correct or "
                           f"remove the line")
-    if numbers and ("usage" in table.columns or "0" in numbers):
-        entries = [entry._replace(emotion=FER2013[int(entry.emotion)])
-                   if entry.emotion.isdecimal() else entry for entry in entries]
-        notes.append("emotions are FER2013's numbers: " + ", ".join(
-            f"{number} {FER2013[int(number)]}" for number in sorted(numbers)))
-    return entries, notes
+    return [entry._replace(emotion=labels[entry.emotion]) for entry in entries], [
+        *notes, "emotions are FER2013's numbers: " + ", ".join(
+            f"{number} {labels[number]}" for number in sorted(numbers))]
 
 
-def ferplus(table):
+def ferplus(table, labels):
     """The emotion with most of FERPlus' votes, of the images that it names or of fer2013.csv."""
     rows, entries, left_out = list(table.rows), [], []
     for (_, place, cells), face in zip(rows, ferplus_faces(table, rows)):
@@ -234,7 +229,7 @@ def ferplus_faces(table, rows):
                             image.read, place) for (_, place, cells), image in zip(rows, images)]
 
 
-def muxspace(table):
+def muxspace(table, labels):
     """One entry for each image, with the label that most annotators, its user.id, gave it."""
     entries, notes = tables.read_any(table)
     by_name = collections.defaultdict(list)
@@ -253,27 +248,10 @@ def muxspace(table):
     return agreed, notes
 
 
-def affectnet(table):
-    """Words for AffectNet's numbers."""
-    entries, notes = tables.read_any(table)
-    named = []
-    for entry in entries:
-        if not re.fullmatch("[0-9]|10", entry.emotion):
-            raise Problem(f"{entry.place}: expression {entry.emotion} is none of 0 to 10")
-        if AFFECTNET[int(entry.emotion)]:
-            named.append(entry._replace(emotion=AFFECTNET[int(entry.emotion)]))
-    left_out = len(entries) - len(named)
-    if not named:
-        raise Problem(f"{table.place}: holds no face with an emotion")
-    return named, notes + ([f"{left_out} images without an emotion or a face were left out"]
-                           if left_out else [])
-
-
-def reader_of(table):
-    """The function that reads a table: its data set's, or that for any."""
-    readers = [row.read for row in DATASETS.values() if row.columns and
-               row.columns <= table.columns.keys()]
-    return readers[0] if readers else tables.read_any
+def row_of(table):
+    """The row of the data set that a table is of, or None."""
+    return next((row for row in DATASETS.values()
+                 if row.columns and row.columns <= table.columns.keys()), None)
 
 
 DATASETS = {
@@ -284,7 +262,9 @@ DATASETS = {
     "CK+, as distributed": KnownDataSet(
         "the folder that holds `cohn-kanade-images/` and `Emotion/`; the last frame of each "
         "sequence with a label is read", "--data CK+ --protocol kfold",
-        file=r"S\d+_\d+_\d+_emotion\.txt", read=ck_plus),
+        file=r"S\d+_\d+_\d+_emotion\.txt", read=ck_plus,
+        labels=numbered("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness",
+                        "surprise")),
     "CK+48, sorted by emotion": KnownDataSet(
         "the folder of the emotions' folders; names such as `S010_004_00000017.png`",
         r"--data ck48 --subject '(S\d+)_' --protocol kfold"),
@@ -294,7 +274,9 @@ DATASETS = {
     "FER2013": KnownDataSet(
         "`fer2013.csv`, or its zip; `Training` and `PublicTest` train, `PrivateTest` tests",
         "--data fer2013.csv --protocol given --batch 128",
-        columns=frozenset({"emotion", "pixels"}), read=fer2013),
+        columns=frozenset({"emotion", "pixels"}), read=fer2013,
+        labels=numbered("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
+                        "contempt")),  # the last in the CSV of CK+ that has this form
     "FER2013 as folders": KnownDataSet(
         "the folder of `train/` and `test/` (or `validation/`, which then tests)",
         "--data fer2013 --protocol given --batch 128"),
@@ -306,7 +288,9 @@ DATASETS = {
     "RAF-DB": KnownDataSet(
         "`basic/`, which holds `EmoLabel/` and the unpacked `Image/aligned/`; or `compound/`",
         "--data basic --protocol given --batch 128",
-        file=r"list_par?tition_label\.txt", read=raf_db),
+        file=r"list_par?tition_label\.txt", read=raf_db,
+        labels=numbered("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral",
+                        first=1)),
     "RAF-DB in folders 1 to 7": KnownDataSet(
         "the folder of `train/` and `test/`", "--data DATASET --labels 1=surprise,2=fear,3=disgust,"
         "4=happiness,5=sadness,6=anger,7=neutral --protocol given --batch 128"),
@@ -326,7 +310,8 @@ DATASETS = {
               r"fearful|happy|neutral|sad|surprised)_(frontal|left|right)\.\w+", frontal="090"),
     "ExpW": KnownDataSet(
         "the folder of `label.lst` and of the unpacked images; its face boxes are used",
-        "--data ExpW --protocol holdout --batch 128", file=r"label\.lst", read=expw),
+        "--data ExpW --protocol holdout --batch 128", file=r"label\.lst", read=expw,
+        labels=numbered("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")),
     "FACES (Max Planck Institute)": KnownDataSet(
         "the folder; names such as `004_o_m_a_a.jpg` tell person and emotion",
         "--data FACES --protocol kfold",
@@ -364,7 +349,9 @@ DATASETS = {
         "a CSV of its manual annotations within the folder of the images; its face boxes are used; "
         "\"none\", \"uncertain\" and \"no face\" are left out",
         "--data Manually_Annotated_Images/validation.csv --protocol holdout --batch 128",
-        columns=frozenset({"subdirectory_filepath", "expression"}), read=affectnet),
+        columns=frozenset({"subdirectory_filepath", "expression"}),
+        labels=numbered("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger",
+                        "contempt", "", "", "")),  # the last: none, uncertain, not a face
 }
 """A row for each data set by its name.
 

@@ -35,6 +35,7 @@ COLUMNS = {
     "x": ("x", "facex"), "y": ("y", "facey"), "side": ("side", "width", "w", "facewidth"),
     "height": ("height", "h", "faceheight")}
 FORMS = "the columns file,emotion[,subject,split,x,y,side] or emotion,pixels[,Usage]"
+FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 MIN_SIDE = 8  # pixels of a face that is one
 MAX_LINE = 2**22  # characters; the pixels of 512 x 512 are a million
 MAX_FACES = 2_000_000
@@ -47,7 +48,7 @@ class Table(NamedTuple):
 
     place: str  # names it to the user
     columns: dict  # {name without case: number}
-    known: dict  # {kind of COLUMNS: number}
+    known: dict  # {kind of COLUMNS: number}; of "emotion" None where each has its own column
     rows: Iterator  # of (number, place, cells)
     find: Callable  # gives the `File` whose path a cell has, or None
 
@@ -109,38 +110,53 @@ def known_columns(columns):
         known.pop("side", None)
         known.pop("height", None)
     if "emotion" not in known and sum(bool(meaning(str(name))) for name in columns) > 1:
-        known["emotion"] = len(columns)  # there is a column for each emotion: see `emotion_of`
+        known["emotion"] = None
     return known
 
 
-def why_not(table):
-    """Why a table cannot be read, or ""."""
+def what_lacks(table):
+    """Why a table cannot be read as any other is, or ""."""
     if "emotion" not in table.known or not {"file", "pixels"} & table.known.keys():
         return "lacks file,emotion or emotion,pixels in its first line"
     if {"x", "y"} & table.known.keys() and not {"x", "y", "side"} <= table.known.keys():
         return "has a box without the columns x, y and side (or width and height): add what is " \
             "missing, or rename what is no box"
+    sizes = [name for kind in ("x", "y", "side", "height") for name in
+             names_of(table.columns, kind)[1:] if kind in table.known]
+    if sizes:
+        return f"has two columns for one side of a box: rename {listed(sizes, 4)} or the other one"
     return ""
 
 
 # ------------------------------------------------------------------------------ reading its lines
-def read_any(table):
-    """(entries, notes) of a table with the columns of COLUMNS."""
-    if why_not(table):
-        raise Problem(f"{table.place}: {why_not(table)}; it needs {FORMS}")
-    by_pixels, side, entries, missing = "pixels" in table.known, 0, [], []
+def read_any(table, labels=None):
+    """(entries, notes) of a table with the columns of COLUMNS.
+
+    labels: {code: emotion}, where a data set has codes for emotions; those for "" are left out
+    """
+    if what_lacks(table):
+        raise Problem(f"{table.place}: {what_lacks(table)}; it needs {FORMS}")
+    width, entries, missing, left_out = 0, [], [], 0
     sides = {number: [] for number in set(table.columns.values()) - set(table.known.values())}
     for number, place, cells in table.rows:
         emotion = emotion_of(table, place, cells)
+        if labels:
+            if emotion not in labels:
+                raise Problem(f"{place}: emotion {emotion} is none of {', '.join(labels)}; correct "
+                              f"or remove the line")
+            emotion = labels[emotion]
+            if not emotion:
+                left_out += 1
+                continue
         for column in list(sides):
             sides[column].append(SIDES.get(cells[column].lower(), ""))
             if not sides[column][-1]:
                 del sides[column]
         entry = Entry(f"{number:06d}", cell_of(table, cells, "subject"), emotion,
                       split_of_row(table, place, cells), box_of(table, place, cells), None, place)
-        if by_pixels:
-            greys = pixels_of(cells[table.known["pixels"]], side, place)
-            side = len(greys)
+        if "pixels" in table.known:
+            greys = pixels_of(cells[table.known["pixels"]], width, place)
+            width = len(greys)
             entries.append(entry._replace(read=functools.partial(Image.fromarray, greys), box=()))
         elif file := table.find(cells[table.known["file"]]):
             entries.append(entry._replace(name=file.name, read=file.read))
@@ -150,7 +166,9 @@ def read_any(table):
     if not entries:
         raise Problem(f"{table.place}: holds no face with an emotion; it needs a line for each "
                       f"below the first")
-    return completed(table, entries, sides)
+    entries, notes = completed(table, entries, sides)
+    return entries, notes + [f"{left_out} images without an emotion or a face were left out"] \
+        * bool(left_out)
 
 
 def require_files(table, missing, count):
@@ -160,7 +178,8 @@ def require_files(table, missing, count):
             f"{table.place}: {len(missing)} of {count} files are not there, such as " + \
             listed([f"{path} (face {place.rpartition(' ')[2]})" for place, path in missing[:3]], 3)
         raise Problem(f"{where}; files were sought beside the table, in images/, and in the folder "
-                      f"above and its images/")
+                      f"above and its images/; they may lie anywhere in a folder or zip given with "
+                      f"--data")
 
 
 def completed(table, entries, sides):
@@ -168,15 +187,16 @@ def completed(table, entries, sides):
 
     sides: {column: sides} of the columns whose cells are all sides of a split.
     """
-    notes = column_notes(table, {*sides})
+    full = [column for column, texts in sides.items() if "train" in texts]
+    split_column = full[0] if len(full) == 1 and "split" not in table.known else None
+    notes = column_notes(table, split_column)
     names = {number: name for name, number in table.columns.items()}
     folders = ["" if entry.name.startswith("/") else split_in(entry.name) for entry in entries]
     splits, subjects = [[getattr(entry, field) for entry in entries]
                         for field in ("split", "subject")]
-    full = [column for column, texts in sides.items() if "train" in texts]
-    if "split" not in table.known and len(full) == 1:
-        splits = sides[full[0]]
-        notes.append(f"{table.place}: the column {names[full[0]]} is the split")
+    if split_column is not None:
+        splits = sides[split_column]
+        notes.append(f"{table.place}: the column {names[split_column]} is the split")
     elif "split" not in table.known and all(folders):
         splits = folders
     if len(set(subjects)) == len(subjects) > 1:  # it counts the lines
@@ -187,18 +207,17 @@ def completed(table, entries, sides):
             for entry, split, subject in zip(entries, splits, subjects)], notes
 
 
-def column_notes(table, sides):
-    """Which columns are not read: sentences. sides: numbers of those that may be a split's."""
+def column_notes(table, split_column):
+    """Which columns are not read, but for one that is the split: sentences."""
     notes = []
     for kind in ("file", "emotion", "subject", "split"):
         names = names_of(table.columns, kind)
         if len(names) > 1:
             notes.append(f"{table.place}: of the columns {listed(names, 4)} only {names[0]} is "
                          f"read")
-    for_emotions = len(table.columns) in table.known.values()
     ignored = [name for name, number in table.columns.items() if isinstance(name, str)
-               and number not in {*table.known.values(), *sides}
-               and not (for_emotions and meaning(name))]
+               and number not in {*table.known.values(), split_column}
+               and not (table.known["emotion"] is None and meaning(name))]
     return notes + [f"{table.place}: columns that are not read: {listed(ignored, 8)}"] \
         * bool(ignored)
 
@@ -209,11 +228,15 @@ def cell_of(table, cells, kind):
 
 def emotion_of(table, place, cells):
     """The label of a line; pandas writes whole numbers as 1.0."""
-    if table.known["emotion"] < len(cells):
+    if table.known["emotion"] is not None:
         label = re.sub(r"^(-?\d+)\.0*$", r"\1", cells[table.known["emotion"]])
     else:  # 0 or 1 in a column for each emotion, as Roboflow exports classes
-        marked = [name for name, number in table.columns.items() if meaning(str(name))
-                  and cells[number].lower() in ("1", "1.0", "true")]
+        flags = {name: FLAGS.get(cells[number].lower()) for name, number in table.columns.items()
+                 if meaning(str(name))}
+        if None in flags.values():
+            raise Problem(f"{place}: has other numbers than 0 and 1 in the columns of emotions; "
+                          f"put the label of each face into a column emotion")
+        marked = [name for name in flags if flags[name]]
         label = marked[0] if len(marked) == 1 else ""
     if not label:
         raise Problem(f"{place}: has no emotion; correct or remove the line")
@@ -243,7 +266,7 @@ def box_of(table, place, cells):
 
 
 def pixels_of(cell, needed, place):
-    """uint8 (side, side) of a cell; needed: the side of those before, or 0."""
+    """uint8 (side, side) of a cell; needed: how many pixels wide those before are, or 0."""
     texts = cell.split()
     side = math.isqrt(len(texts))
     if side * side != len(texts) or side < MIN_SIDE or (needed and side != needed):
@@ -294,7 +317,7 @@ def beside(folder):
 
 def within(files, table):
     """The `finder` of a table among the files of a folder or zip: it finds none but these; also the
-    only one whose path ends as the cell does, unless that lies in the other side of a split."""
+    only one whose path ends as the cell does. A file in the other side of a split is not meant."""
     by_name, by_base = {file.name: file for file in files}, collections.defaultdict(list)
     for file in files:
         by_base[base(file.name)].append(file)
@@ -302,11 +325,18 @@ def within(files, table):
 
     def find(text):
         side = split_in(text.replace("\\", "/"))
+
+        def meant(file):
+            return not side or split_in(file.name) in ("", side)
+
+        near = find_near(text)
+        if near and meant(near):
+            return near
         for tail in spellings(text):
-            matches = [file for file in by_base[base(tail)] if f"/{file.name}".endswith(f"/{tail}")
-                       and split_in(file.name) in {"", side or split_in(file.name)}]
+            matches = [file for file in by_base[base(tail)]
+                       if f"/{file.name}".endswith(f"/{tail}") and meant(file)]
             if len(matches) == 1:
                 return matches[0]
         return None
 
-    return lambda text: find_near(text) or find(text)
+    return find

@@ -5,6 +5,7 @@ at different depths, those of -1, -2 ... from the file.
 """
 
 import collections
+import os
 import re
 
 from data.reading.files import Entry
@@ -14,6 +15,7 @@ from data.reading.words import (
     TAKES,
     base,
     folders_of,
+    has_emotion_word,
     meaning,
     names_emotion,
     same_spelling,
@@ -92,9 +94,11 @@ def level_pattern(number):
 def with_emotions(images, renamed):
     """(images, notes) without those in no folder of an emotion that lie in test/ itself, or in a
     side of a split in which no folder is an emotion's: the unlabelled images of contests."""
+    shared = len(os.path.commonprefix([folders_of(file.name) for file in images]))
+
     def labelled(name):
         return any(names_emotion(folder) or CLASSES.fullmatch(folder)
-                   or same_spelling(folder) in renamed for folder in folders_of(name))
+                   or same_spelling(folder) in renamed for folder in folders_of(name)[shared:])
 
     sides = {split_in(file.name) for file in images if labelled(file.name)}
     left_out = {file.name for file in images
@@ -109,15 +113,17 @@ def with_emotions(images, renamed):
 
 
 def emotion_level(levels, renamed):
-    """The level of which two names or more, and half of them, are words for emotions; else the one
-    of classes, such as class001; or None.
+    """The level of which two names or more, and half of them, are words for emotions, or all are
+    words or codes; else the one of classes, such as class001; or None.
 
     Raises `Problem` for two levels that say different things of one image.
     """
     shares, classes = {}, []
     for number, folders in levels.items():
         names = {name for name in set(folders) if not split_of(name)}
-        known = sum(names_emotion(name) or same_spelling(name) in renamed for name in names)
+        codes = all(map(names_emotion, names))  # or else An and Su are people
+        known = sum(has_emotion_word(name) or same_spelling(name) in renamed or codes
+                    for name in names)
         if known >= 2 and known >= len(names) / 2:
             shares[number] = known / len(names), -len(names)  # of happy/happy_01 the former
         elif len(names) > 1 and all(map(CLASSES.fullmatch, names)):

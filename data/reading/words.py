@@ -8,6 +8,7 @@ import functools
 import posixpath
 import re
 import unicodedata
+from shlex import quote
 
 import numpy as np
 
@@ -27,11 +28,6 @@ TAKES = re.compile(r"(take|trial|rep|part|level|intensity|session|seq|sequence|v
                    r"fold|set|batch|cam|camera|view)[ _.-]?\d+", re.IGNORECASE)
 CLASSES = re.compile(r"(class|cls|label|emotion|emo|category|cat|expression|expr)[ _.-]?\d+",
                      re.IGNORECASE)
-# A frame's number: at the end of a name that has another number, or all there is of it. One of one
-# digit or two may be a take's.
-FRAME = re.compile(r"(.*\d.*?)[_-](?:(?:frame|img|image)[_-]?\d+|\d{3,})", re.IGNORECASE)
-FRAME_OR_TAKE = re.compile(r"(.*\d.*?)[_-]\d+")
-FRAME_ALONE = re.compile(r"(?:frame|img|image)?[ _-]?\d+", re.IGNORECASE)
 
 EMOTION_NAMES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral",
                  "SA": "sadness", "SU": "surprise"}  # JAFFE's codes
@@ -108,9 +104,13 @@ def meaning(label):
 
 
 @functools.cache
+def has_emotion_word(text):
+    return any(word in MEANINGS for word in words_of(text))
+
+
 def names_emotion(text):
     """Whether a name has a word for an emotion in it, or is the code of one."""
-    return text.casefold() in CODES or any(word in MEANINGS for word in words_of(text))
+    return text.casefold() in CODES or has_emotion_word(text)
 
 
 # ------------------------------------------------------------------------------------ other words
@@ -218,12 +218,13 @@ def label_notes(counts):
     for synonyms in by_meaning.values():
         if len(synonyms) > 1:
             notes.append(f"the labels {listed(synonyms, 4)} may mean one emotion, and are kept "
-                         f"apart; --labels {synonyms[0]}={synonyms[1]} makes them one")
+                         f"apart; --labels {quote(f'{synonyms[0]}={synonyms[1]}')} makes them one")
     unknown = [f"{name} {count}" for name, count in counts.most_common()
                if words_of(name) and not meaning(name)]
     if unknown:
+        first = quote(unknown[0].rpartition(" ")[0] + "=")
         notes.append(f"labels with words that are not known: {listed(unknown, 8)}; --labels "
-                     f"renames them, and --labels {unknown[0].rpartition(' ')[0]}= leaves one out")
+                     f"renames them, and --labels {first} leaves one out")
     if counts and all(re.fullmatch(r"\d+(\.0*)?", name) for name in counts):
         notes.append("the labels are numbers; --labels 0=anger,1=disgust names them")
     return notes
