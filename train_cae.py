@@ -232,11 +232,12 @@ def write_splits(experiment, data_set, options):
             rows_of[run] = split_faces(data_set.faces, data_set.splits, experiment.settings, run)
     one_split = experiment.protocol.one_split
     distinct = list(rows_of)[:1] if one_split else list(rows_of)  # the others are as the first
-    registrations = dict.fromkeys(distinct, (np.zeros(0, np.float32),
-                                             np.zeros((len(data_set.splits), 4))))
     if experiment.settings["align"] == "mean":
         registrations = register_runs(data_set.wide_crops,
                                       {run: rows_of[run] for run in distinct}, options)
+    else:  # no mean, no transforms
+        registrations = dict.fromkeys(distinct, (np.zeros(0, np.float32),
+                                                 np.zeros((len(data_set.splits), 4))))
     for first_run, (mean, transforms) in registrations.items():
         images = data_set.faces.images.copy()
         for face in np.flatnonzero(transforms.any(1)):
@@ -246,7 +247,7 @@ def write_splits(experiment, data_set, options):
             train_rows, test_rows = rows_of[run]
             write_faces(experiment, run, "train", {
                 **faces.take(train_rows)._asdict(), "transforms": transforms[train_rows],
-                "mean": mean})  # what faces are registered to, of no pixels for none
+                "mean": mean})
             write_faces(experiment, run, "test", {
                 **faces.take(test_rows)._asdict(), "transforms": transforms[test_rows]})
 
