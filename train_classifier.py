@@ -648,8 +648,8 @@ def number_of_faces(path):
 
 def draw(experiment, options):
     """learning-curves.png: loss and accuracy against optimiser steps. Where classifiers stop by
-    themselves the curve of the first and the ends of all; else their mean and a band from the 10th
-    to the 90th percentile."""
+    themselves the curve of the first, the ends of all and the mean end; else their mean and a band
+    from the 10th to the 90th percentile."""
     early_stopping = experiment.protocol.training.early_stopping
     figure, panels = utils.new_figure(9, 3.4, ncols=2)
     for k, arm in enumerate(trained_arms(experiment)):
@@ -662,7 +662,10 @@ def draw(experiment, options):
             if early_stopping:
                 axes.plot(histories[0][:, 0], scale * histories[0][:, column], alpha=0.8, **style)
                 ends = np.stack([history[-1] for history in histories])
-                axes.plot(ends[:, 0], scale * ends[:, column], **{**marked, "ls": ""})
+                axes.plot(ends[:, 0], scale * ends[:, column], ".", ms=2, alpha=0.6,
+                          color=style["color"])
+                axes.plot(ends[:, 0].mean(), scale * ends[:, column].mean(),
+                          **{**marked, "ls": "", "ms": 6, "mec": "black", "mew": 0.5})
                 axes.set_xscale("log")
             else:
                 steps, values = histories[0][:, 0], scale * np.stack(histories)[:, :, column]
@@ -673,7 +676,8 @@ def draw(experiment, options):
     panels[0].set(ylabel=f"{kind} loss, nats", xlabel="optimiser steps", ylim=(0, None))
     panels[1].set(ylabel=f"{kind} accuracy, %", xlabel="optimiser steps", ylim=(0, 102))
     panels[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), title_fontsize=7,
-                   title="a classifier's curve,\nthe ends of all" if early_stopping else None)
+                     title="one classifier's curve,\nthe ends of all (dots)\nand their mean"
+                     if early_stopping else None)
     experiment.save_figure(figure, "learning-curves.png", options)
 
 
