@@ -32,7 +32,7 @@ class Protocol(NamedTuple):
     settings: dict  # defaults, or functions (settings, experiment) of them
     uncertainty: Callable  # (values, tests, training_faces) -> Estimate, see data/statistics.py
     interval: str  # what a 95 % interval is over
-    units: str  # what an accuracy is a mean over: runs, deals, splits or subjects
+    units: str  # what an accuracy is a mean over: runs, rounds of folds, splits ...
     runs_in_deal: int = 1  # the number of runs is a multiple of it
 
 
@@ -212,7 +212,7 @@ PROTOCOLS = {
         split=cross_validation, one_split=False, new_people=False,
         training=PAPERS_TRAINING, settings={"runs": 20, "repeats": 3},
         uncertainty=statistics.over_deals_and_faces,
-        interval="over runs and test faces, clustered by subject", units="deals",
+        interval="over runs and test faces, clustered by subject", units="rounds of five folds",
         runs_in_deal=FOLDS),
     "holdout": Protocol(
         about="a fresh stratified 80/20 split per run",

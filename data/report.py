@@ -20,10 +20,10 @@ from data.statistics import points, pooled
 # On JAFFE: of 43 test faces 28 are right without augmentation and 37 with it; the gain in points.
 PAPER = {"baseline": 28, "augmented": 37, "test_faces": 43, "gain": 100 * 9 / 43}
 ANSWERS_SAY = """Gain: of the arm over the one it is set against; both were trained, or it is not
-asked. p: two-sided, corrected by Holm's method for all rows of this table. Yes, No: p below 0.05.
-Too few runs to tell: fewer than five independent runs or subjects. Adds at most: the upper end of
-the 95 % interval. Seen from: so large a true gain would be answered by Yes in 80 % of such
-experiments; empty where no gain would."""
+asked. p: two-sided, corrected by Holm's method for all rows of this table. Yes, No: p below 0.05,
+and the gain above or below 0. Too few runs to tell: fewer than five independent runs or subjects.
+Adds at most: the upper end of the 95 % interval. Seen from: so large a true gain would be answered
+by Yes in 80 % of such experiments; empty where no gain would."""
 ARMS_SAY = """Accuracy and macro F1: {means}. In brackets: 95 % intervals, {interval}.
 Synthetic faces: of run 0. Steps: mean number of optimiser steps. Won: percent of {units} in which
 the arm beats none; ties count half. Init.: percent of the gain's variance that is initialisation,
