@@ -56,8 +56,7 @@ def read(path, emotion="", subject="", option="--data", labels="", subject_optio
         for what cannot be read, or says no emotion
     """
     path = Path(path)
-    if path.is_file() and any(row.file and re.fullmatch(row.file, path.name, re.IGNORECASE)
-                              for row in datasets.DATASETS.values()):  # beside or above the images
+    if path.is_file() and datasets.is_label_file(path.name):  # beside or above the images
         above = path.absolute().parent
         path = above if any(map(files.is_image, files.list_folder(above)[0])) else above.parent
     require_readable(path, option)

@@ -153,6 +153,11 @@ def expw(lists, images, labels):
     return entries, ["the names of ExpW's files are what was searched for, not what is shown"]
 
 
+def is_label_file(name):
+    return any(row.file and re.fullmatch(row.file, name, re.IGNORECASE)
+               for row in DATASETS.values())
+
+
 def labelled_faces(files, images):
     """(entries, notes) of files among which there are a known data set's label files, or None."""
     for row in DATASETS.values():
