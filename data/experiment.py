@@ -20,6 +20,7 @@ from pathlib import Path
 import utils
 from data import standin
 from data.faces import (
+    CROPS,
     JAFFE_BOX,
     Faces,
     default_data,
@@ -43,7 +44,7 @@ def pattern(text):
 
 
 def crop_option(text):
-    if not re.fullmatch(r"square|none|manifest|\d{1,5},\d{1,5},[1-9]\d{0,4}", text, re.ASCII):
+    if text not in CROPS and not re.fullmatch(r"\d{1,5},\d{1,5},[1-9]\d{0,4}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text} is not X,Y,SIDE in pixels, square or none")
     return text
 

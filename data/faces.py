@@ -450,20 +450,8 @@ def framed(entry, grey, crop):
 
     The paper's way: cut, then scale, bilinear over the area that shrinks.
     """
-    width, height = grey.size
-    if crop == "none":
-        x, y, side = 0, 0, max(width, height)
-        grey = grey.resize((side, side), Image.Resampling.BILINEAR)
-    elif crop == "square":
-        side = min(width, height)
-        x, y = (width - side) // 2, (height - side) // 2
-    elif crop == "manifest":
-        grey, (x, y, side) = detected(entry, grey)
-    else:
-        x, y, side = map(int, crop.split(","))
-        if not side or x + side > width or y + side > height:
-            raise Problem(f"{entry.place}: {width} x {height} pixels, too small for the box "
-                          f"{x},{y},{side}; correct it, or give --crop square or none")
+    grey, (x, y, side) = CROPS[crop](entry, grey) if crop in CROPS else \
+        (grey, fixed_box(entry, grey, crop))
     image = grey.crop((x, y, x + side, y + side)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     margin = math.ceil(MARGIN * side)
     left, top = max(0, x - margin), max(0, y - margin)
@@ -479,9 +467,28 @@ def framed(entry, grey, crop):
     return np.asarray(image), WideCrop(around, side)
 
 
-def detected(entry, grey):
-    """(image, box) of a table's box, rounded to pixels: the image's edge is repeated where a
-    detector's box goes over it."""
+def fixed_box(entry, grey, crop):
+    """(x, y, side) of "X,Y,SIDE", which has to lie in the image."""
+    x, y, side = map(int, crop.split(","))
+    if not side or x + side > grey.width or y + side > grey.height:
+        raise Problem(f"{entry.place}: {grey.width} x {grey.height} pixels, too small for the box "
+                      f"{x},{y},{side}; correct it, or give --crop square or none")
+    return x, y, side
+
+
+def whole_image(entry, grey):
+    side = max(grey.size)
+    return grey.resize((side, side), Image.Resampling.BILINEAR), (0, 0, side)
+
+
+def centred_square(entry, grey):
+    side = min(grey.size)
+    return grey, ((grey.width - side) // 2, (grey.height - side) // 2, side)
+
+
+def own_box(entry, grey):
+    """A table's box, rounded to pixels: the image's edge is repeated where a detector's box goes
+    over it."""
     x, y, side = (round(value) for value in entry.box)
     width, height = grey.size
     if side < MIN_SIDE or side > 2 * max(width, height) or \
@@ -492,3 +499,7 @@ def detected(entry, grey):
     if over:
         grey = Image.fromarray(np.pad(np.asarray(grey), over, "edge"))
     return grey, (x + over, y + over, side)
+
+
+# What --crop may be beside X,Y,SIDE: (entry, image) to the image and the box (x, y, side) in it.
+CROPS = {"none": whole_image, "square": centred_square, "manifest": own_box}
