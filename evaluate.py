@@ -141,7 +141,7 @@ def evaluate(experiment):
     train, transforms = faces_of(arrays), arrays["transforms"]
     hits = {name: [(guesses == test.emotions).astype(float) for guesses, test in zip(runs, tests)]
             for name, runs in predicted.items()}
-    sample = tests, protocol.uncertainty, len(train.names)
+    sample = tests, protocol.uncertainty
 
     def result(name, other):
         """Accuracy of an arm or baseline, and its gain over another one or itself: None."""

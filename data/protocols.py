@@ -30,7 +30,7 @@ class Protocol(NamedTuple):
     new_people: bool  # whether no subject is both in training and in the test
     training: Training
     settings: dict  # defaults, or functions (settings, experiment) of them
-    uncertainty: Callable  # (values, tests, training_faces) -> Estimate, see data/statistics.py
+    uncertainty: Callable  # (values, tests) -> Estimate, see data/statistics.py
     interval: str  # what a 95 % interval is over
     units: str  # what an accuracy is a mean over: runs, rounds of folds, splits ...
     runs_in_deal: int = 1  # the number of runs is a multiple of it

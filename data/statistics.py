@@ -189,10 +189,9 @@ def half_width(variance, degrees):
 
 
 # ------------------------------------------------------------------- what an interval is over
-# A row of PROTOCOLS names one of these functions (values, tests, training_faces) -> Estimate.
-# `values` are a list over runs of float arrays (repeats, faces). `training_faces`, their number in
-# a run, is for a correction such as Nadeau and Bengio's; none of these functions needs it.
-def over_initialisations_and_faces(values, tests, training_faces):
+# A row of PROTOCOLS names one of these functions (values, tests) -> Estimate. `values` are a list
+# over runs of float arrays (repeats, faces).
+def over_initialisations_and_faces(values, tests):
     """Where all runs have the same training and test faces, and differ in initialisation."""
     means, weights = means_of_runs(values)
     numbers = clusters(tests[:1])
@@ -203,7 +202,7 @@ def over_initialisations_and_faces(values, tests, training_faces):
     return estimate(values, weights, means, units, variances)
 
 
-def over_splits(values, tests, training_faces):
+def over_splits(values, tests):
     """Where each run is another split of the same faces: over splits and test faces, clustered by
     subject.
 
@@ -217,7 +216,7 @@ def over_splits(values, tests, training_faces):
     return over_runs_and_faces(values, weights, means, tests)
 
 
-def over_deals_and_faces(values, tests, training_faces):
+def over_deals_and_faces(values, tests):
     """Where runs are folds, and all faces are split anew once each of them has been tested.
 
     As `over_splits`; the units whose means are given are deals, the runs in which every face is
@@ -267,7 +266,7 @@ def means_of_subjects(values, tests):
             [weights[run_of_face == run] for run in range(len(tests))])
 
 
-def over_subjects(values, tests, training_faces):
+def over_subjects(values, tests):
     """Where each run tests one subject.
 
     Most training subjects are the same in all runs. What others would change cannot be told from
@@ -280,7 +279,7 @@ def over_subjects(values, tests, training_faces):
     return estimate(values, weights, means, len(means), variances)
 
 
-def over_subjects_and_folds(values, tests, training_faces):
+def over_subjects_and_folds(values, tests):
     """Where each run tests several subjects: the wider of the intervals over subjects and over
     folds, since the subjects of a fold share a classifier (Cameron and Miller 2015). For the
     training subjects see `over_subjects`."""
@@ -294,7 +293,7 @@ def over_subjects_and_folds(values, tests, training_faces):
 
 
 # -------------------------------------------------------------------------- accuracies and gains
-def accuracy(hits, tests, uncertainty, training_faces):
+def accuracy(hits, tests, uncertainty):
     """Accuracy of an arm in percent, with its 95 % interval.
 
     The interval is symmetric in the logarithm of the odds, where an accuracy near 100 % is not
@@ -306,7 +305,6 @@ def accuracy(hits, tests, uncertainty, training_faces):
     ----------
     hits, tests : see the module
     uncertainty : a function `over_...`
-    training_faces : int, of a run
 
     Returns
     -------
@@ -316,7 +314,7 @@ def accuracy(hits, tests, uncertainty, training_faces):
     """
     from scipy import special
 
-    values = uncertainty([100 * run for run in hits], tests, training_faces)
+    values = uncertainty([100 * run for run in hits], tests)
     ends = None
     if values.standard_error is not None:
         ends = [values.mean, values.mean]
@@ -331,7 +329,7 @@ def accuracy(hits, tests, uncertainty, training_faces):
     return result
 
 
-def gain(first, second, tests, uncertainty, training_faces):
+def gain(first, second, tests, uncertainty):
     """Gain in points of one arm over another on the same test faces.
 
     Repeats are paired: the first of one arm with the first of the other.
@@ -339,7 +337,7 @@ def gain(first, second, tests, uncertainty, training_faces):
     Parameters
     ----------
     first, second : the two arms' `hits`
-    tests, uncertainty, training_faces : see `accuracy`
+    tests, uncertainty : see `accuracy`
 
     Returns
     -------
@@ -353,7 +351,7 @@ def gain(first, second, tests, uncertainty, training_faces):
         standard_error, degrees, units, initialisation : see `Estimate`.
     """
     differences = [100 * (one - other) for one, other in zip(first, second)]
-    values = uncertainty(differences, tests, training_faces)
+    values = uncertainty(differences, tests)
     of_units = np.round(values.per_unit, 9)
     result = {**values._asdict(), "ci95": None,
               "won": 100 * float(np.mean(np.where(of_units == 0, 0.5, of_units > 0))),
@@ -481,7 +479,7 @@ def holm(p_values):
 
 
 # ------------------------------------------------------------------------------------ the ladder
-def ladder(hits, method, control, tests, uncertainty, training_faces):
+def ladder(hits, method, control, tests, uncertainty):
     """Where a method's gain over none comes from, a step at a time.
 
     The steps lead from none to longer-<method>, the control and the method, all of which train
@@ -492,7 +490,7 @@ def ladder(hits, method, control, tests, uncertainty, training_faces):
     ----------
     hits : {arm: its `hits`}, with none and the method
     method, control : str; control "" where there is none
-    tests, uncertainty, training_faces : see `accuracy`
+    tests, uncertainty : see `accuracy`
 
     Returns
     -------
@@ -516,8 +514,8 @@ def ladder(hits, method, control, tests, uncertainty, training_faces):
         steps += [(control, start, f"faces without an autoencoder ({control})", True),
                   (method, control, "the autoencoder", True)]
     return [{"arm": arm, "other": other, "source": source, "part": part,
-             "accuracy": accuracy(hits[arm], tests, uncertainty, training_faces)["mean"],
-             "gain": gain(hits[arm], hits[other], tests, uncertainty, training_faces)}
+             "accuracy": accuracy(hits[arm], tests, uncertainty)["mean"],
+             "gain": gain(hits[arm], hits[other], tests, uncertainty)}
             for arm, other, source, part in steps]
 
 

@@ -26,7 +26,6 @@ EARLY_STOPPING = ["longer-translate", "person-mean", "longer-interpolate", "blen
 FIXED_STEPS = ["geometric", *(f"{arm}+geometric" for arm in (
     "translate", "person-mean", "interpolate", "blend"))]
 TAUGHT = 0.3  # how much it matters, in `toy_world`, which of the faces a run is trained on
-TRAINING_FACES = 170  # of a run; no interval depends on it now
 
 
 # -------------------------------------------------------------- which faces each run tests
@@ -123,11 +122,10 @@ def simulate(name, worlds, seed=1):
     held, held_accuracy, widths = 0, 0, []
     for _ in range(worlds):
         hits, tests = toy_world(name, rng, {"new": 0.75, "old": 0.65})
-        low, high = statistics.gain(hits["new"], hits["old"], tests, uncertainty,
-                                    TRAINING_FACES)["ci95"]
+        low, high = statistics.gain(hits["new"], hits["old"], tests, uncertainty)["ci95"]
         held += low <= 10 <= high
         widths.append(high - low)
-        low, high = statistics.accuracy(hits["new"], tests, uncertainty, TRAINING_FACES)["ci95"]
+        low, high = statistics.accuracy(hits["new"], tests, uncertainty)["ci95"]
         held_accuracy += low <= 75 <= high
     return held / worlds, held_accuracy / worlds, float(np.median(widths))
 
@@ -140,8 +138,8 @@ def wrong_words(name, worlds, seed=2):
     asked, wrong = statistics.questions(arms, CONTROLS, same_steps), 0
     for _ in range(worlds):
         hits, tests = toy_world(name, rng, dict.fromkeys(arms, 0.65))
-        gains = [statistics.gain(hits[row["arm"]], hits[row["other"]], tests, uncertainty,
-                                 TRAINING_FACES) for row in asked]
+        gains = [statistics.gain(hits[row["arm"]], hits[row["other"]], tests, uncertainty)
+                 for row in asked]
         rows = statistics.answers(asked, gains)
         wrong += any(row["answer"] in ("Yes", "No") for row in rows)
     return wrong / worlds

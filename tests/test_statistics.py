@@ -13,8 +13,8 @@ import evaluate
 from data import baselines, report, statistics
 from data.faces import Faces
 
-OF_SUBJECTS = statistics.over_subjects, 40
-OF_INITIALISATIONS = statistics.over_initialisations_and_faces, 40
+OF_SUBJECTS = statistics.over_subjects
+OF_INITIALISATIONS = statistics.over_initialisations_and_faces
 
 
 def faces(names, subjects):
@@ -36,7 +36,7 @@ def test_t_interval_by_hand():
     first, second, tests = one_face_a_subject([1, 2, 3, 4])
     for uncertainty in (statistics.over_subjects, statistics.over_subjects_and_folds,
                         statistics.over_splits):
-        result = statistics.gain(first, second, tests, uncertainty, 40)
+        result = statistics.gain(first, second, tests, uncertainty)
         assert result["mean"] == 2.5 and result["won"] == 100 and result["degrees"] == 3
         assert result["ci95"] == pytest.approx([2.5 - 2.054260, 2.5 + 2.054260], abs=1e-5)
         # t(0.8, 3) = 0.978472: (3.182446 + 0.978472) sqrt(5/12) = 2.685854.
@@ -44,9 +44,9 @@ def test_t_interval_by_hand():
         assert result["initialisation"] is None  # one repeat shows nothing of it
         # 2.5 / sqrt(5/12) = 3.872983: two-sided p with 3 degrees of freedom.
         assert result["p"] == pytest.approx(0.0304662, abs=1e-6)
-    result = statistics.gain(*one_face_a_subject([-100, 100]), *OF_SUBJECTS)
+    result = statistics.gain(*one_face_a_subject([-100, 100]), OF_SUBJECTS)
     assert result["ci95"] == [-100, 100] and result["won"] == 50  # and not +-1271
-    alone = statistics.gain(*one_face_a_subject([3]), *OF_SUBJECTS)
+    alone = statistics.gain(*one_face_a_subject([3]), OF_SUBJECTS)
     assert alone["ci95"] is None and alone["p"] == 1 and alone["detectable"] is None
 
 
@@ -81,10 +81,10 @@ def test_crossed_variance_by_hand():
 def test_deals_are_the_runs_in_which_every_face_is_tested():
     tests = [faces(names, [""] * len(names)) for names in ("AB", "C", "B", "CA")]
     values = [np.array([[1., 0]]), np.array([[1.]]), np.array([[0.]]), np.array([[1., 0]])]
-    result = statistics.over_deals_and_faces(values, tests, 10)
+    result = statistics.over_deals_and_faces(values, tests)
     assert result.per_unit.tolist() == pytest.approx([2 / 3, 1 / 3])
     assert result.mean == pytest.approx(1 / 2) and result.units == 3
-    one_deal = statistics.over_deals_and_faces(values[:2], tests[:2], 10)
+    one_deal = statistics.over_deals_and_faces(values[:2], tests[:2])
     assert one_deal.per_unit.tolist() == pytest.approx([2 / 3]) and one_deal.standard_error > 0
 
 
@@ -92,14 +92,14 @@ def test_folds_take_the_wider_interval():
     # Subjects 0, 2 in one fold and 10, 12 in the other: folds differ more than subjects.
     first = [np.array([[0, 0.02]]), np.array([[0.10, 0.12]])]
     tests = [faces("AB", "AB"), faces("CD", "CD")]
-    of_folds = statistics.over_subjects_and_folds, 40
-    result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, *of_folds)
+    of_folds = statistics.over_subjects_and_folds
+    result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, of_folds)
     assert result["degrees"] == 1 and result["standard_error"] == pytest.approx(5)
     assert result["units"] == 2  # folds, of four subjects
     # p is the largest of both: of 6 / 5 with 1 degree of freedom, 2 arctan(5 / 6) / pi.
     assert result["p"] == pytest.approx(2 * np.arctan(5 / 6) / np.pi)
     first = [np.array([[0, 0.12]]), np.array([[0.10, 0.02]])]  # and here subjects do
-    result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, *of_folds)
+    result = statistics.gain(first, [np.zeros((1, 2))] * 2, tests, of_folds)
     assert result["degrees"] == 3
     assert result["standard_error"] == pytest.approx(stats.sem([0, 12, 10, 2]))
 
@@ -110,25 +110,25 @@ def test_an_interval_is_never_narrower_than_the_repeats_show():
     # subjects (4/3 + 1/3) / 4 = 5/12, with 2 x 2 degrees of freedom.
     values = [np.array([[0.], [2], [4]]), np.array([[1.], [2], [3]])]
     tests = [faces("A", "A"), faces("B", "B")]
-    result = statistics.over_subjects(values, tests, 40)
+    result = statistics.over_subjects(values, tests)
     assert result.standard_error == pytest.approx(np.sqrt(5 / 12))
     assert result.degrees == 4 and result.initialisation == 1
     # Subjects that gain 2 and 12: variance 50 / 2 = 25, of which 5/12 are initialisation.
-    result = statistics.over_subjects([values[0], values[1] + 10], tests, 40)
+    result = statistics.over_subjects([values[0], values[1] + 10], tests)
     assert result.standard_error == pytest.approx(5)
     assert result.initialisation == pytest.approx(5 / 12 / 25)
     # Repeats are paired: arms that rise and fall together gain the same in each of them.
     first, second = [run / 100 for run in values], [(run - 3) / 100 for run in values]
-    result = statistics.gain(first, second, tests, *OF_SUBJECTS)
+    result = statistics.gain(first, second, tests, OF_SUBJECTS)
     assert result["mean"] == pytest.approx(3) and result["standard_error"] == 0
 
 
 def test_accuracies_and_units_by_hand():
     hits = [np.array([[1, 1, 0], [1, 0, 1]]), np.array([[0.0], [0.0]])]
     tests = [faces("ABC", "STS"), faces("D", "U")]
-    result = statistics.accuracy(hits, tests, statistics.over_splits, 10)
+    result = statistics.accuracy(hits, tests, statistics.over_splits)
     assert result["per_unit"] == pytest.approx([200 / 3, 0])
-    result = statistics.accuracy(hits, tests, *OF_SUBJECTS)
+    result = statistics.accuracy(hits, tests, OF_SUBJECTS)
     assert result["per_unit"] == [75, 50, 0] and result["mean"] == pytest.approx(125 / 3)
     low, high = result["ci95"]
     assert 0 < low < 125 / 3 < high < 100
@@ -136,9 +136,9 @@ def test_accuracies_and_units_by_hand():
     middle = (special.logit(low / 100) + special.logit(high / 100)) / 2
     assert middle == pytest.approx(special.logit(125 / 300))
     nobody = [faces("ABCD", [""] * 4)]
-    sure = statistics.accuracy([np.ones((2, 4))] * 5, nobody * 5, *OF_INITIALISATIONS)
+    sure = statistics.accuracy([np.ones((2, 4))] * 5, nobody * 5, OF_INITIALISATIONS)
     assert sure["ci95"] == [100, 100] and sure["units"] == 4
-    assert statistics.accuracy([np.ones((2, 4))], nobody, *OF_INITIALISATIONS)["ci95"] is None
+    assert statistics.accuracy([np.ones((2, 4))], nobody, OF_INITIALISATIONS)["ci95"] is None
     one, other = faces("xA", ["A", ""]), faces("Ay", ["", "A"])  # face A, of nobody, tested twice
     assert statistics.clusters([one, other]).tolist() == [1, 0, 0, 1]
 
@@ -213,12 +213,12 @@ def test_wrong_words_are_rare():
 def test_ladder():
     arms = {"none": 0.6, "longer-translate": 0.75, "person-mean": 0.85, "translate": 0.97}
     hits, tests = simulate.toy_world("published", np.random.default_rng(3), arms)
-    steps = statistics.ladder(hits, "translate", "person-mean", tests, *OF_INITIALISATIONS)
+    steps = statistics.ladder(hits, "translate", "person-mean", tests, OF_INITIALISATIONS)
     assert [(step["arm"], step["other"], step["part"]) for step in steps] == [
         ("longer-translate", "none", False), ("translate", "longer-translate", False),
         ("person-mean", "longer-translate", True), ("translate", "person-mean", True)]
     total, longer, together, control, rest = (gain["mean"] for gain in (
-        statistics.gain(hits["translate"], hits["none"], tests, *OF_INITIALISATIONS),
+        statistics.gain(hits["translate"], hits["none"], tests, OF_INITIALISATIONS),
         *(step["gain"] for step in steps)))
     assert longer + together == pytest.approx(total) and control + rest == pytest.approx(together)
     assert [step["accuracy"] for step in steps] == pytest.approx(
@@ -226,7 +226,7 @@ def test_ladder():
     labels = report.draw_ladder({"translate": steps}).axes[0].get_yticklabels()
     assert labels[0].get_text() == "none: " + f"{100 * np.mean(hits['none']):.1f} %"
     few = {arm: hits[arm] for arm in ("none", "translate")}
-    only, = statistics.ladder(few, "translate", "", tests, *OF_INITIALISATIONS)
+    only, = statistics.ladder(few, "translate", "", tests, OF_INITIALISATIONS)
     assert only["other"] == "none" and "longer training" in only["source"]
 
 
