@@ -56,6 +56,7 @@ class Tools(NamedTuple):
     decode: Callable  # latents to images, likewise
     translate: Callable  # (source, target, images) to images, where it needs "pairs"
     synthetic: Synthetic  # for a control: the faces of its method, as they were saved
+    latent: int
     theta: float
     max_synthetic: int
     seed: list
@@ -66,6 +67,7 @@ class Tools(NamedTuple):
 # faces, their images float32 (n, 48, 48, 1) in [0, 1].
 def interpolate(faces, tools):
     """The decoded middle of every pair of faces of one emotion, as the author's notebooks have it.
+    Where theta is not 0.5, it is the share of the earlier face.
 
     Of more than `tools.max_synthetic` pairs so many are drawn, of each emotion in proportion to its
     faces.
@@ -129,7 +131,8 @@ def translate(faces, tools):
 def transfer(faces, tools):
     """One subject's change of expression added to another's latent: z(j, B) + z(i, A) - z(i, B).
 
-    Subjects i != j and emotions A != B are drawn at random, as many of each A as `interpolate` has.
+    Subjects i != j and emotions A != B are drawn at random, as many of each A as `interpolate` has,
+    and none of an A that nobody showed beside another emotion.
     """
     # The pairs that `interpolate` draws, and so as many of each emotion.
     pairs = same_emotion_pairs(faces.emotions, tools.max_synthetic,
@@ -208,21 +211,20 @@ def person_mean(faces, tools):
     return Synthetic(np.stack(images), synthetic.emotions, parents, coefficients)
 
 
-COMPONENTS = 32  # as many numbers as the paper's latent has
 STRENGTHS = np.logspace(-3, 4, 15)  # penalties, times the mean squared singular value of x
 
 
 def linear(faces, tools):
     """A linear translator for each emotion pair, fitted on the same pairs of faces as its CAE.
 
-    Ridge regression from the source face's principal components to the target face's pixels, its
-    strength chosen by generalised cross-validation on the training pairs (Golub, Heath and Wahba,
-    Technometrics 21, 1979).
+    Ridge regression from the source face's principal components, as many as the CAE has latent
+    dimensions, to the target face's pixels, its strength chosen by generalised cross-validation on
+    the training pairs (Golub, Heath and Wahba, Technometrics 21, 1979).
     """
     from sklearn.decomposition import PCA
 
     pixels = faces.images.reshape(len(faces.images), -1)
-    pca = PCA(min(COMPONENTS, len(pixels) - 1), random_state=0).fit(pixels)
+    pca = PCA(min(tools.latent, len(pixels) - 1), random_state=0).fit(pixels)
     scores = pca.transform(pixels)
     synthetic = tools.synthetic
     images, rows = np.empty_like(synthetic.images), synthetic.parents[:, 0]
@@ -341,7 +343,7 @@ def make_synthetic(train, caes, synthetic=None, *, method, latent, theta, max_sy
 
     if synthetic is not None:
         synthetic = Synthetic(*(synthetic[name] for name in Synthetic._fields))
-    tools = Tools(encode, decode, translate_by, synthetic, theta, max_synthetic, seed)
+    tools = Tools(encode, decode, translate_by, synthetic, latent, theta, max_synthetic, seed)
     new = row.make(faces, tools)
     if balance == "yes" and not row.control_of:  # a control has as many as its method
         rows = balancing_rows(faces.emotions, new.emotions, np.random.default_rng([*seed, 4]))

@@ -9,8 +9,9 @@ It makes an experiment's folder, results/<dataset>-<protocol>/, and splits the f
 into run-NN/train.npz and test.npz, as the networks see them; the other scripts read only this
 folder.
 On the training faces it trains run-NN/cae.npz, the paper's CAE over all of them, and cae-AN-DI.npz
-and so on, one for each ordered pair of emotions that a subject showed, which turns a face of one
-into the other. The options that decide the outcome are given here and kept in experiment.json.
+(anger to disgust) and so on, one for each ordered pair of emotions that a subject showed, which
+turns a face of one into the other. The options that decide the outcome are given here and kept in
+experiment.json.
 
 JAFFE, five runs: about five minutes on two cores. At the end it prints the next command.
 """
@@ -91,7 +92,8 @@ def train_cae(train, *, latent, cae_epochs, batch, validation_share, seed):
     first = int(len(images) * (1 - validation_share))  # of the validation faces
     faces, validation = images[:first], images[first:]
     network = trainable_cae(latent)
-    network.model.set_weights(utils.initial_weights(build_cae(latent), seed))
+    fresh = build_cae(latent)  # the other one may have been trained before
+    network.model.set_weights(utils.initial_weights(fresh, seed))
     losses, validation_losses = [], []
     for loss in fit(network, faces, faces, epochs=cae_epochs, batch=batch, seed=seed):
         losses.append(loss)
@@ -237,7 +239,7 @@ def write_splits(experiment, data_set, options):
                                       {run: rows_of[run] for run in distinct}, options)
     else:  # no mean, no transforms
         registrations = dict.fromkeys(distinct, (np.zeros(0, np.float32),
-                                                 np.zeros((len(data_set.splits), 4))))
+                                                 np.zeros((len(data_set.faces.names), 4))))
     for first_run, (mean, transforms) in registrations.items():
         images = data_set.faces.images.copy()
         for face in np.flatnonzero(transforms.any(1)):
@@ -255,8 +257,7 @@ def write_splits(experiment, data_set, options):
 def write_faces(experiment, run, kind, arrays):
     """run-NN/train.npz or test.npz"""
     file = experiment.file(run, kind)
-    made_from = Job(file, None, {}, split_settings(experiment, run)).made_from
-    utils.save_arrays(file, made_from, arrays)
+    utils.save_arrays(file, utils.made_from(file, split_settings(experiment, run)), arrays)
 
 
 def register_runs(wide_crops, rows_of, options):

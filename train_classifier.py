@@ -112,7 +112,7 @@ class Network(NamedTuple):
 
 # A network of your own is a function that returns a Keras model, and a row; `python train_cae.py
 # --network small` begins an experiment with it. Its weights of two or more axes are drawn by Glorot
-# and Bengio's rule, the others begin as Keras has them.
+# and Bengio's rule, the others begin as Keras has them. Regularisers are not used.
 #
 #     def build_small(classes):
 #         utils.tensorflow()
@@ -176,7 +176,8 @@ def train_published(train, synthetic=None, as_long_as=None, *, emotions, network
     while state.steps < steps:  # an epoch each, not reshuffled, as the paper
         state, loss, accuracy = take_steps(state, faces, batches[:steps - state.steps], rng)
         weights = weights_in_order(state, network, len(emotions))
-        history.append((state.steps, loss, accuracy, *measure(weights, network, *validation)))
+        history.append((state.steps, loss, accuracy,
+                        *measure(weights, network, len(emotions), *validation)))
         epochs_since_best = len(history) - 1 - np.argmin([row[3] for row in history])
         if patience and epochs_since_best >= patience:
             break
@@ -245,9 +246,10 @@ def rows_in_batches(rows, batch):
 
 # ------------------------------------------------------------------------------------- the faces
 class TrainingSet(NamedTuple):
-    """Faces to train on, padded to a multiple of 4,096: XLA compiles a program for every size."""
+    """All faces of an arm, of which batches take rows; padded to a multiple of 4,096, since XLA
+    compiles a program for every size."""
 
-    images: object  # float32 (at least n, side, side): the network's own, 48 for geometric
+    images: object  # float32 (at least n, side, side): side as the network has it, 48 for geometric
     labels: object  # int32 (at least n,)
     network: str
     classes: int
@@ -306,11 +308,23 @@ def random_maps(steps, batch, rng, side):
 
 
 def random_partners(steps, batch, rng, side):
-    """float32 (steps, batch, 2): for each face another place in its batch, and the share, 0 to 1,
-    that is left of the face itself once the face there is mixed in: mixup with alpha 1, whose
-    shares are uniform (Zhang et al., ICLR 2018, arXiv 1710.09412)."""
+    """float32 (steps, batch, 2): for each face a place in its batch, perhaps its own, and the
+    share, 0 to 1, that is left of the face itself once the face there is mixed in: mixup with alpha
+    1, whose shares are uniform (Zhang et al., ICLR 2018, arXiv 1710.09412)."""
     partners = rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1)
     return np.stack([partners, rng.random((steps, batch))], axis=2).astype(np.float32)
+
+
+def mixed(inputs, mask, draw):
+    """(inputs, places, shares) of mixup: each face with the one at its place in the batch, of which
+    `random_partners` drew 1 - share; with itself where there is none, or of mask 0."""
+    tf = utils.tensorflow()
+    own, shares = tf.range(tf.size(mask)), draw[:, 1]
+    places = tf.cast(draw[:, 0], tf.int32)
+    inside = tf.minimum(places, tf.size(mask) - 1)
+    places = tf.where((places == inside) & (tf.gather(mask, inside) > 0), places, own)
+    partners = tf.gather(inputs, places)
+    return partners + shares[:, tf.newaxis, tf.newaxis] * (inputs - partners), places, shares
 
 
 AUGMENTATIONS = {"geometric": random_maps, "mixup": random_partners}
@@ -392,7 +406,8 @@ def take_steps(state, faces, batches, rng):
     for first in range(0, steps, STEPS_PER_CALL):
         rows = batches[first:first + STEPS_PER_CALL]
         count = len(rows)
-        rows = np.pad(rows, ((0, STEPS_PER_CALL - count), (0, 0)))  # `count` of them are used
+        # Always as many batches, so that one program serves; it stops after `count` of them.
+        rows = np.pad(rows, ((0, STEPS_PER_CALL - count), (0, 0)))
         draws = None
         if augmentation:
             draws = AUGMENTATIONS[augmentation](STEPS_PER_CALL, batch, rng, NETWORKS[network].side)
@@ -428,16 +443,17 @@ def compiled_steps(network, classes, augmentation):
     @tf.function(jit_compile=bool(row.logits) and utils.xla_works())
     def program(weights, means, squares, others, steps, images, labels, batches, draws, count):
         def step(number, weights, means, squares, others, loss, hits):
-            mask = tf.cast(batches[number] >= 0, tf.float32)  # 0 for a row of -1: no face
-            rows = tf.maximum(batches[number], 0)
-            draw = None if draws is None else draws[number]
+            rows, draw = batches[number], None if draws is None else draws[number]
+            if not row.logits:  # Keras' layers may compute with all of a batch
+                faces = rows >= 0
+                rows = tf.boolean_mask(rows, faces)
+                draw = None if draw is None else tf.boolean_mask(draw, faces)
+            mask = tf.cast(rows >= 0, tf.float32)  # 0 for a row of -1: no face
+            rows = tf.maximum(rows, 0)
             inputs, targets = inputs_of(images, rows, draw), tf.gather(labels, rows)
             if augmentation == "mixup":
-                places = tf.cast(draw[:, 0], tf.int32)
-                places = tf.where(tf.gather(mask, places) > 0, places, tf.range(tf.size(rows)))
-                share, partners = draw[:, 1], tf.gather(targets, places)
-                mixed = tf.gather(inputs, places)
-                inputs = mixed + share[:, tf.newaxis, tf.newaxis] * (inputs - mixed)
+                inputs, places, share = mixed(inputs, mask, draw)
+                partners = tf.gather(targets, places)
             with tf.GradientTape() as tape:
                 tape.watch(weights)
                 logits, others = logits_of(weights, others, inputs)
@@ -449,6 +465,7 @@ def compiled_steps(network, classes, augmentation):
                 batch_loss = tf.reduce_sum(losses) / tf.reduce_sum(mask)
             gradients = tape.gradient(batch_loss, weights)
             updated = adam(weights, means, squares, gradients, steps + number + 1)
+            # Under mixup a face is recognised where its own label is.
             right = mask * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
             return number + 1, *updated, others, loss + tf.reduce_sum(losses), \
                 hits + tf.reduce_sum(right)
@@ -478,9 +495,9 @@ def keras_model(network, classes):
     return model
 
 
-def measure(weights, network, images, labels):
+def measure(weights, network, classes, images, labels):
     """(mean cross-entropy in nats, accuracy) on faces."""
-    model = keras_model(network, weights[-1].shape[-1])
+    model = keras_model(network, classes)
     model.set_weights(weights)
     model.reset_metrics()
     for first in range(0, len(images), 512):  # Keras keeps the mean over all parts
@@ -519,12 +536,12 @@ def read_arm(name):
 
 def default_arms(experiment):
     """The protocol's arms for the synthetic faces that are there."""
-    arms = set()
-    for template in experiment.protocol.training.arms:
-        for method in synthetic_of(experiment, 0):
-            kind = "control" if METHODS[method].control_of else "method"
-            if "{" not in template or f"{{{kind}}}" in template:
-                arms.add(template.format(method=method, control=method))
+    training = experiment.protocol.training
+    arms = {*training.arms}
+    for method in synthetic_of(experiment, 0):
+        is_control = METHODS[method].control_of
+        arms |= {template.format(method) for template in (
+            training.control_arms if is_control else training.method_arms)}
     return [arm for arm in all_arms(experiment) if arm in arms]
 
 
@@ -550,7 +567,7 @@ def classifier_files(experiment, arm):
 
 
 def set_weights(model, file):
-    """Give LeNet-5 the weights of a classifier's file."""
+    """Give a model the weights of a classifier's file."""
     with utils.reading(file):
         model.set_weights(utils.weights_of(utils.load_arrays(file)))
 
@@ -578,15 +595,15 @@ def main():
     names = ["none", *(asked or default_arms(experiment)), *redone]
     arms = {name: read_arm(name) for name in names}
     if early_stopping:
-        train, names = train_published, ("classifier_epochs", "patience")
+        function, setting_names = train_published, ("classifier_epochs", "patience")
         for arm in [arm for arm in arms.values() if arm.as_long_as]:
             arms.setdefault(arm.as_long_as, read_arm(arm.as_long_as))
     else:
-        train, names = train_steps, ("steps", "keep", "balance")
+        function, setting_names = train_steps, ("steps", "keep", "balance")
         if any(name.startswith("longer-") for name in arms):
             raise Problem(f"--arms longer-...: all arms take the same number of steps in the "
                           f"protocol {settings['protocol']}; leave it out")
-    common = {name: settings[name] for name in ("network", "batch", *names)}
+    common = {name: settings[name] for name in ("network", "batch", *setting_names)}
 
     jobs, following_jobs, redo = [], [], []
     for run, (name, arm) in itertools.product(experiment.runs, arms.items()):
@@ -602,7 +619,7 @@ def main():
             if early_stopping and arm.as_long_as:
                 inputs = {**inputs,
                           "as_long_as": classifier_file(experiment, run, arm.as_long_as, repeat)}
-            job = Job(classifier_file(experiment, run, name, repeat), train, inputs, {
+            job = Job(classifier_file(experiment, run, name, repeat), function, inputs, {
                 "emotions": experiment.emotions, "augmentation": arm.augmentation,
                 "seed": [settings["seed"], run, repeat], **common}, cost)
             (following_jobs if "as_long_as" in inputs else jobs).append(job)

@@ -123,8 +123,8 @@ def as_json(value):
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-def save_arrays(path, made_from, arrays):
-    """Write an .npz of arrays and `made_from`, as JSON. The same arrays give the same bytes.
+def save_arrays(path, note, arrays):
+    """Write an .npz of arrays and of a note `made_from`, as JSON. The same give the same bytes.
 
     Raises `Problem` for an array that is not finite, before it is written.
     """
@@ -133,7 +133,7 @@ def save_arrays(path, made_from, arrays):
             raise Problem(f"{path}: not written, since {name} came out as not finite; begin with "
                           f"other settings, or leave this method out")
     packed = io.BytesIO()
-    np.savez(packed, made_from=json.dumps(made_from), contents=digest_of_arrays(arrays), **arrays)
+    np.savez(packed, made_from=json.dumps(note), contents=digest_of_arrays(arrays), **arrays)
     write_file(path, packed.getbuffer())
 
 
@@ -199,12 +199,6 @@ class Job(NamedTuple):
     settings: dict
     cost: float = 1  # what it takes, in any unit, for the estimate of what is left
 
-    @property
-    def made_from(self):
-        """What the file notes about itself: its place, what is in its inputs, its settings."""
-        return {"file": place_of(self.path), "settings": self.settings,
-                "inputs": {path.name: file_digest(path) for path in self.input_files()}}
-
     def input_files(self):
         for value in self.inputs.values():
             yield from value if isinstance(value, list) else [value]
@@ -220,14 +214,21 @@ def place_of(path):
     return f"{path.parent.name}/{path.name}"
 
 
+def made_from(path, settings, input_files=()):
+    """What a file notes about itself: its place, its settings, what is in the files it is made of.
+    """
+    return {"file": place_of(path), "settings": settings,
+            "inputs": {file.name: file_digest(file) for file in input_files}}
+
+
 def read_made_from(path):
-    """A file's own `Job.made_from`."""
+    """A file's own `made_from`."""
     with reading(path), np.load(path, allow_pickle=False) as stored:
-        made_from = json.loads(str(stored["made_from"]))
-        if {name: type(value) for name, value in made_from.items()} != {
+        note = json.loads(str(stored["made_from"]))
+        if {name: type(value) for name, value in note.items()} != {
                 "file": str, "settings": dict, "inputs": dict}:
             raise ValueError("it does not say what it was made from")
-        return made_from
+        return note
 
 
 def up_to_date(path):
@@ -235,10 +236,10 @@ def up_to_date(path):
     are up to date themselves."""
     if not path.exists():
         return False
-    made_from = read_made_from(path)
-    return made_from["file"] == place_of(path) and all(
+    note = read_made_from(path)
+    return note["file"] == place_of(path) and all(
         up_to_date(path.parent / name) and file_digest(path.parent / name) == digest_then
-        for name, digest_then in made_from["inputs"].items())
+        for name, digest_then in note["inputs"].items())
 
 
 def require(paths, command):
@@ -255,15 +256,16 @@ def run_jobs(jobs, label, options, redo=()):
     the jobs to redo."""
     todo = []
     for job in jobs:
-        made_from = job.made_from  # before inputs are read: another process may replace one
+        # Noted before inputs are read: another process may replace one.
+        note = made_from(job.path, job.settings, job.input_files())
         if job in redo or not job.path.exists() or \
-                read_made_from(job.path) != json.loads(json.dumps(made_from)):
-            todo.append((job, made_from))
+                read_made_from(job.path) != json.loads(json.dumps(note)):
+            todo.append((job, note))
     calls = (functools.partial(job.function, **job.load_inputs(), **job.settings)
              for job, _ in todo)
     for number, arrays in run_calls(calls, [job.cost for job, _ in todo], label, options):
-        job, made_from = todo[number]
-        save_arrays(job.path, made_from, arrays)
+        job, note = todo[number]
+        save_arrays(job.path, note, arrays)
 
 
 def run_calls(calls, costs, label, options):

@@ -20,7 +20,9 @@ class Training(NamedTuple):
     early_stopping: bool  # the paper's; else every classifier takes as many optimiser steps
     validation_share: float  # of the training faces, the last ones, which the CAE is not fitted to
     settings: dict  # defaults, or functions (settings, experiment) of them
-    arms: tuple  # the default ones, for each method that was made and for each control of it
+    arms: tuple  # the default ones beside none,
+    method_arms: tuple  # for each method that was made, "{}",
+    control_arms: tuple  # and for each control
 
 
 class Protocol(NamedTuple):
@@ -186,11 +188,11 @@ def one_per_fold(settings, experiment):
 PAPERS_TRAINING = Training(
     early_stopping=True, validation_share=0.25,
     settings={"align": "none", "classifier_epochs": 80, "patience": 5},
-    arms=("longer-{method}", "{control}", "{method}"))
+    arms=(), method_arms=("longer-{}", "{}"), control_arms=("{}",))
 FIXED_STEPS = Training(
     early_stopping=False, validation_share=0,
     settings={"align": "mean", "steps": fixed_steps, "keep": "average"},
-    arms=("geometric", "{method}", "{method}+geometric", "{control}+geometric"))
+    arms=("geometric",), method_arms=("{}", "{}+geometric"), control_arms=("{}+geometric",))
 TWO_WAY = "over initialisations and test faces, clustered by subject"
 
 # A protocol of your own is a function and a row here: every other file goes by the row. To test on

@@ -216,4 +216,5 @@ def test_after_a_kill_the_same_command_makes_the_rest(tmp_path, pool):
     run_jobs(jobs, "", pool)
     assert [load_arrays(job.path)["w00"].item() for job in jobs] == [0, 1, 2, 3]
     assert {path: path.read_bytes() for path in there} == there
-    assert json.loads(json.dumps(jobs[3].made_from)) == utils.read_made_from(jobs[3].path)
+    note = utils.made_from(jobs[3].path, jobs[3].settings, jobs[3].input_files())
+    assert json.loads(json.dumps(note)) == utils.read_made_from(jobs[3].path)

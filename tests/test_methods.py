@@ -37,7 +37,8 @@ def by_hand(theta=0.5, max_synthetic=10_000, seed=(0, 0), translate=None, synthe
     def decode(latents):
         return np.tile(latents[:, :1, None, None], (1, 48, 48, 1))
 
-    return augment.Tools(encode, decode, translate, synthetic, theta, max_synthetic, list(seed))
+    return augment.Tools(encode, decode, translate, synthetic, latent=32, theta=theta,
+                         max_synthetic=max_synthetic, seed=list(seed))
 
 
 def synthetic_by(method, faces, **tools):

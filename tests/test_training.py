@@ -320,6 +320,11 @@ def test_a_network_of_ones_own(monkeypatch):
     model.set_weights(weights)
     right = model.predict(images[held_out], verbose=0).argmax(1) == labels[held_out]
     assert right.mean() == pytest.approx(first["history"][-1, 4], abs=1e-6)
+    faces = train_classifier.training_set(images, labels, "small", 7, "")
+    state = train_classifier.fresh_state("small", 7, [0])
+    three, filled = (train_classifier.take_steps(state, faces, np.int32([rows]), None)[0]
+                     for rows in ([4, 5, 6], [4, 5, 6, -1]))  # no face changes no moving mean
+    assert all(map(np.array_equal, three.others, filled.others))
     for augmentation in train_classifier.AUGMENTATIONS:
         average = train_classifier.train_steps(train, **{
             **settings, "augmentation": augmentation}, steps=150, keep="average", balance="no")
