@@ -181,7 +181,7 @@ def test_validation_loss_is_keras_own_on_saturated_outputs():
     weights = [8 * weight for weight in utils.initial_weights(model, [0])]
     model.set_weights(weights)
     x, y = rng.random((70, 48, 48, 1)).astype(np.float32), rng.integers(0, 7, 70)
-    loss, accuracy = train_classifier.measure(weights, "lenet5", x, y)
+    loss, accuracy = train_classifier.measure(weights, "lenet5", 7, x, y)
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     assert [loss, accuracy] == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-4)
     assert loss > 20
