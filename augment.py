@@ -9,7 +9,8 @@
                      training face turned into each other emotion
     interpolate      the author's notebooks: decode(theta z_a + (1 - theta) z_b) for every pair
                      (a, b) of training faces of one emotion
-    transfer         decode(z(j, B) + z(i, A) - z(i, B)): subject j given i's change from B to A
+    transfer         subject j given i's change from emotion B to A, by the latents z of their
+                     faces: decode(z(j, B) + z(i, A) - z(i, B))
     person-mean      control of translate: the pixel mean of the subject's faces of that emotion
     linear           control of translate: principal components and ridge regression in its place
     blend            control of interpolate: its pairs averaged as pixels
@@ -264,7 +265,7 @@ def no_common_change(faces):
     rows_of = rows_by_subject(faces)
     if any(len(rows_of[target]) > 1 for _, target in emotion_pairs(faces)):
         return ""
-    return "no two subjects are known to show an emotion in common"
+    return "no subject shows two emotions one of which another subject shows too"
 
 
 class Method(NamedTuple):
@@ -509,7 +510,7 @@ def draw(experiment, options):
     for row, (method, file) in zip(grid, files.items()):
         arrays = utils.load_arrays(file)
         synthetic, cells = Synthetic(*(arrays[name] for name in Synthetic._fields)), []
-        shown = [np.flatnonzero(row)[:3] for row in synthetic.coefficients]  # of the parents
+        shown = [np.flatnonzero(shares)[:3] for shares in synthetic.coefficients]  # of the parents
         count = int(len(row) / (1 + np.mean([len(columns) for columns in shown])))
         order = np.argsort(synthetic.emotions, kind="stable")  # examples of all emotions
         for k in order[((np.arange(count) + 0.5) * len(order) / count).astype(int)]:

@@ -144,7 +144,7 @@ def evaluate(experiment):
     sample = tests, protocol.uncertainty
 
     def result(name, other):
-        """Accuracy of an arm or baseline, and its gain over another one or itself: None."""
+        """Accuracy of an arm or baseline, and its gain over another one; None over itself."""
         return {"accuracy": accuracy(hits[name], *sample),
                 "gain": None if name == other else gain(hits[name], hits[other], *sample)}
 
@@ -156,9 +156,9 @@ def evaluate(experiment):
     controls = {method: row.control for method, row in METHODS.items() if not row.control_of}
     asked = questions(arms, controls, same_steps=not protocol.training.early_stopping)
     gains = [gain(hits[row["arm"]], hits[row["other"]], *sample) for row in asked]
-    steps = {method: ladder(hits, method, control, *sample)
-             for method, control in controls.items()
-             if protocol.training.early_stopping and method in arms}
+    ladders = {method: ladder(hits, method, control, *sample)
+               for method, control in controls.items()
+               if protocol.training.early_stopping and method in arms}
     return {
         "dataset": {"name": experiment.dataset, **{key: getattr(experiment, key) for key in (
             "title", "stand_in", "faces", "subjects", "emotions", "fingerprint", "notes")}},
@@ -170,7 +170,7 @@ def evaluate(experiment):
         "rejected_registrations": int((~transforms.any(1)).sum())
         if experiment.settings["align"] == "mean" else 0,
         "settings": experiment.settings, "environment": experiment.environment,
-        "changes": experiment.changes, "answers": answers(asked, gains), "ladder": steps,
+        "changes": experiment.changes, "answers": answers(asked, gains), "ladder": ladders,
         "arms": {arm: results[arm] for arm in arms},
         "baselines": {name: results[name] for name in BASELINES},
         "svm": {name: {"none": result(name, name), **{
@@ -193,6 +193,7 @@ def confusion(runs, tests, emotions):
 
     Macro averages are over the emotions that a run's test faces show, their mean over the run's
     classifiers and over runs; the matrix and the values of each emotion are over all predictions.
+    Stuck: how many classifiers give one emotion to all test faces.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -253,7 +254,7 @@ def train_test_overlap(experiment, tests):
         same_subject : percent of the test faces whose subject has training faces; None unless it is
         known of all faces who they are, and of one data set.
         same_subject_and_emotion : percent of the test faces of known subjects with a training face
-        of the same subject and emotion; None if none is known.
+        of the same subject and emotion; None if none is known in a run.
     """
     same_subject, same_both = [], []
     for run in experiment.runs[:1] if experiment.protocol.one_split else experiment.runs:

@@ -8,9 +8,10 @@
 It makes an experiment's folder, results/<dataset>-<protocol>/, and splits the faces of each run
 into run-NN/train.npz and test.npz, as the networks see them; the other scripts read only this
 folder.
-On the training faces it trains run-NN/cae.npz, the paper's CAE over all of them, and cae-AN-DI.npz
-(anger to disgust) and so on, one for each ordered pair of emotions that a subject showed, which
-turns a face of one into the other. The options that decide the outcome are given here and kept in
+On the training faces it trains run-NN/cae.npz, the paper's CAE over all emotions (in published and
+cv on the first 75 % of the faces, the others are its validation), and cae-AN-DI.npz (anger to
+disgust) and so on, one for each ordered pair of emotions that a subject showed, which turns a face
+of one into the other. The options that decide the outcome are given here and kept in
 experiment.json.
 
 JAFFE, five runs: about five minutes on two cores. At the end it prints the next command.
@@ -92,8 +93,8 @@ def train_cae(train, *, latent, cae_epochs, batch, validation_share, seed):
     first = int(len(images) * (1 - validation_share))  # of the validation faces
     faces, validation = images[:first], images[first:]
     network = trainable_cae(latent)
-    fresh = build_cae(latent)  # the other one may have been trained before
-    network.model.set_weights(utils.initial_weights(fresh, seed))
+    untrained = build_cae(latent)  # the other one may have been trained before
+    network.model.set_weights(utils.initial_weights(untrained, seed))
     losses, validation_losses = [], []
     for loss in fit(network, faces, faces, epochs=cae_epochs, batch=batch, seed=seed):
         losses.append(loss)
@@ -225,8 +226,8 @@ def emotion_pairs(faces):
 def write_splits(experiment, data_set, options):
     """Write run-NN/train.npz and test.npz of each run where one is missing.
 
-    Where the protocol registers faces, each is moved onto the mean of the run's training faces,
-    which no test face and no label has a part in.
+    Where the protocol registers faces, each is moved onto the mean of the run's training faces.
+    No test face has a part in this mean, and no label.
     """
     rows_of = {}
     for run in experiment.runs:
@@ -261,8 +262,11 @@ def write_faces(experiment, run, kind, arrays):
 
 
 def register_runs(wide_crops, rows_of, options):
-    """{run: (mean of its training faces, of at most 1,000; transforms of all faces onto it, float64
-    (faces, 4))}. rows_of: {run: (training rows, test rows)}."""
+    """{run: (mean, transforms)}: the mean of its training faces (of at most 1,000, evenly spaced)
+    and how each face is moved onto it, float64 (faces, 4): shift x and y, angle, zoom.
+
+    rows_of: {run: (training rows, test rows)}
+    """
     runs, means = list(rows_of), {}
     calls = [functools.partial(mean_face, wide_crops[train_rows[::len(train_rows) // 1000 + 1]])
              for train_rows, _ in rows_of.values()]

@@ -9,11 +9,12 @@ drawn anew for each batch: geometric, mixup, translate+geometric and so on.
 
 published, cv: the paper's training. Up to 80 epochs in one fixed order, stopped once the loss has
 not fallen for 5 epochs on 25 % of the training set, which is drawn after augmentation. An epoch
-with synthetic faces is many times as long, and so are five. A control of a method therefore takes
-as many optimiser steps as the method's classifier of the same run and repeat took, and so does
-longer-translate, which is none trained for as long as translate. In all other protocols nothing is
-selected: every arm takes the same number of optimiser steps, half of each batch real faces, and
-keeps the mean of its weights over the second half of them.
+with synthetic faces is many times as long, so that five epochs of patience are many more steps. A
+control of a method therefore takes as many optimiser steps as the method's classifier of the same
+run and repeat took, and so does longer-translate, which is none trained for as long as translate.
+In all other protocols nothing is selected: every arm takes the same number of optimiser steps and
+keeps the mean of its weights over the second half of them. Where there are synthetic faces, they
+make half of each batch, so none sees each real face twice as often.
 
 The repeats of a run differ in initialisation; all arms of one start from the same weights. It
 leaves run-NN/classifier-<arm>-<repeat>.npz: weights and learning curve. Seconds per classifier.
@@ -227,8 +228,8 @@ def train_steps(train, synthetic=None, *, emotions, network, augmentation, steps
 
 def mixed_rows(real, total, steps, batch, seed):
     """int32 (steps, batch): batches of which every second face is one of the first `real` rows, the
-    others, if there are any, of the rows up to `total`. Both kinds are used up in a random order
-    before any row comes again."""
+    others of the rows up to `total`; all are of the former where there are no others. Both kinds
+    are used up in a random order before any row comes again."""
     rng, rows = np.random.default_rng([*seed, 1]), np.empty(steps * batch, np.int32)
     parts = [part for part in (np.arange(real), np.arange(real, total)) if len(part)]
     for first, part in enumerate(parts):
@@ -316,8 +317,11 @@ def random_partners(steps, batch, rng, side):
 
 
 def mixed(inputs, mask, draw):
-    """(inputs, places, shares) of mixup: each face with the one at its place in the batch, of which
-    `random_partners` drew 1 - share; with itself where there is none, or of mask 0."""
+    """mixup: share times each face plus 1 - share times its partner, the face at the place in the
+    batch that `random_partners` drew. A face whose partner is no face, mask 0, stays as it is.
+
+    Returns the mixed faces, the partners' places, the shares.
+    """
     tf = utils.tensorflow()
     own, shares = tf.range(tf.size(mask)), draw[:, 1]
     places = tf.cast(draw[:, 0], tf.int32)
@@ -331,8 +335,8 @@ AUGMENTATIONS = {"geometric": random_maps, "mixup": random_partners}
 
 
 def affine_maps(flips, shifts, turns, zooms, side):
-    """(n, 2, 3): `random_maps` of given flips (-1 or 1), shifts (n, 2) in pixels of 48, turns in
-    radians."""
+    """(n, 2, 3): the maps of `random_maps` for given flips (-1 or 1), shifts (n, 2) in pixels of
+    48, turns in radians, zooms as factors."""
     rotations = np.array([[np.cos(turns), np.sin(turns)], [-np.sin(turns), np.cos(turns)]])
     back = np.moveaxis(rotations / zooms, -1, 0)  # from a place in the new face to the old one
     back[:, 1] *= flips[:, np.newaxis]
@@ -524,8 +528,9 @@ def read_arm(name):
         return Arm("", method, "")
     if name == "none":
         return Arm("", "", "")
-    if name.startswith("longer-") and name.removeprefix("longer-") in METHODS:
-        return Arm("", "", name.removeprefix("longer-"))
+    followed = name.removeprefix("longer-")
+    if name != followed and followed in METHODS and not METHODS[followed].control_of:
+        return Arm("", "", followed)
     if method not in METHODS or (plus and augmentation not in AUGMENTATIONS):
         raise ValueError(f"no arm '{name}'; choose from none, {', '.join(METHODS)}, "
                          f"longer-translate and so on, geometric, mixup, translate+geometric and "

@@ -340,13 +340,13 @@ def test_methods_that_faces_do_not_allow(tmp_path):
 
 def test_names_of_arms():
     assert {name: read_arm(name) for name in (
-        "none", "geometric", "translate", "pixel-transfer+geometric", "longer-person-mean")} == {
+        "none", "geometric", "translate", "pixel-transfer+geometric", "longer-translate")} == {
         "none": Arm("", "", ""), "geometric": Arm("", "geometric", ""),
         "translate": Arm("translate", "", ""),
         "pixel-transfer+geometric": Arm("pixel-transfer", "geometric", "transfer+geometric"),
-        "longer-person-mean": Arm("", "", "person-mean")}
-    for name in ("", "magic", "none+geometric", "geometric+geometric", "longer-none", "longer-",
-                 "longer-geometric", "longer-translate+geometric", "+geometric", "translate+",
+        "longer-translate": Arm("", "", "translate")}
+    for name in ("", "magic", "none+geometric", "geometric+geometric", "longer-none",
+                 "longer-blend", "longer-geometric", "longer-translate+geometric", "+geometric", "translate+",
                  "longer-longer-translate", "translate+geometric+geometric", "Translate"):
         with pytest.raises(ValueError, match="no arm"):
             read_arm(name)
