@@ -612,22 +612,22 @@ def main():
 
     jobs, following_jobs, redo = [], [], []
     for run, (name, arm) in itertools.product(experiment.runs, arms.items()):
-        inputs, cost = {"train": experiment.file(run, "train")}, 1
+        faces, cost = {"train": experiment.file(run, "train")}, 1
         if arm.method:
-            inputs["synthetic"] = experiment.file(run, "synthetic", arm.method)
-            utils.require([inputs["synthetic"]], utils.command(
+            faces["synthetic"] = experiment.file(run, "synthetic", arm.method)
+            utils.require([faces["synthetic"]], utils.command(
                 "augment.py", experiment.path, "--methods", arm.method))
-            check_parents(**inputs)
+            check_parents(**faces)
         if early_stopping:  # an epoch takes as much time as there are faces
-            cost = sum(map(number_of_faces, inputs.values()))
+            cost = sum(map(number_of_faces, faces.values()))
         for repeat in range(settings["repeats"]):
+            followed = {}
             if early_stopping and arm.as_long_as:
-                inputs = {**inputs,
-                          "as_long_as": classifier_file(experiment, run, arm.as_long_as, repeat)}
-            job = Job(classifier_file(experiment, run, name, repeat), function, inputs, {
+                followed["as_long_as"] = classifier_file(experiment, run, arm.as_long_as, repeat)
+            job = Job(classifier_file(experiment, run, name, repeat), function, faces | followed, {
                 "emotions": experiment.emotions, "augmentation": arm.augmentation,
                 "seed": [settings["seed"], run, repeat], **common}, cost)
-            (following_jobs if "as_long_as" in inputs else jobs).append(job)
+            (following_jobs if followed else jobs).append(job)
             if name in redone:
                 redo.append(job)
     utils.run_jobs(jobs, "training classifiers", options, redo)

@@ -346,8 +346,9 @@ def test_names_of_arms():
         "pixel-transfer+geometric": Arm("pixel-transfer", "geometric", "transfer+geometric"),
         "longer-translate": Arm("", "", "translate")}
     for name in ("", "magic", "none+geometric", "geometric+geometric", "longer-none",
-                 "longer-blend", "longer-geometric", "longer-translate+geometric", "+geometric", "translate+",
-                 "longer-longer-translate", "translate+geometric+geometric", "Translate"):
+                 "longer-blend", "longer-geometric", "longer-translate+geometric", "+geometric",
+                 "translate+", "longer-longer-translate", "translate+geometric+geometric",
+                 "Translate"):
         with pytest.raises(ValueError, match="no arm"):
             read_arm(name)
 
