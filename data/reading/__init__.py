@@ -16,7 +16,15 @@ from typing import NamedTuple
 import utils
 from data.reading import datasets, files, tables, trees
 from data.reading.files import Entry, encodable, suffix
-from data.reading.words import NUMBERED, base, meaning, parsed_labels, split_in, split_of, stem
+from data.reading.words import (
+    base,
+    counted_by,
+    meaning,
+    parsed_labels,
+    split_in,
+    split_of,
+    stem,
+)
 from utils import Problem, listed
 
 LAYOUTS = "a folder or zip with EMOTION/file, with train/EMOTION/file and test/EMOTION/file, or " \
@@ -174,10 +182,9 @@ def unlabelled(images, spans):
 
 def read_tables(listing, readable):
     """(entries, notes) of the one table that lists faces, or of one for each side, such as
-    train.csv and test.csv, or train/metadata.csv and so on. FERPlus' table needs fer2013.csv."""
-    by_name = {base(file.name).lower(): file for file in readable}
-    if set(by_name) == {"fer2013.csv", "fer2013new.csv"}:
-        readable = [by_name["fer2013new.csv"]]
+    train.csv and test.csv, or train/metadata.csv and so on."""
+    companions = {row.companion for row in map(datasets.row_at, readable) if row}
+    readable = [file for file in readable if base(file.name).lower() not in companions]
     sides = [split_in(file.name) or split_of(base(stem(file.name))) for file in readable]
     if len(readable) > 1 and ("" in sides or len(set(sides)) < len(readable)):
         raise refusal(listing, f"holds {len(readable)} tables of faces; give {listing.option} one")
@@ -249,9 +256,9 @@ def emotion_options(names, levels):
     options = [(pattern, values)] if pattern else []
     for number, level in levels.items():
         folders = sorted(set(level))
-        people = all(NUMBERED.fullmatch(name) and not re.fullmatch("[0-9]", name)
-                     for name in folders)
-        if 1 < len(folders) <= 30 and not people and not all(map(split_of, folders)):
+        no_labels = all(counted_by(name) in ("people", "takes") and not re.fullmatch("[0-9]", name)
+                        or split_of(name) for name in folders)
+        if 1 < len(folders) <= 30 and not no_labels:
             options.append((trees.level_pattern(number), folders))
     digits = [f"--labels {','.join(f'{digit}=NAME' for digit in values)}"
               for _, values in options if all(map(str.isdecimal, values))]

@@ -25,6 +25,7 @@ class KnownDataSet(NamedTuple):
     frontal: str = ""  # what the pattern's group `view` is for faces seen from the front
     file: str = ""  # a pattern of the names of label files; read(files, images, labels) or None
     columns: frozenset = frozenset()  # of a table, without case; read(table, labels)
+    companion: str = ""  # the table with the pixels of that one's faces, in lower case
     read: Callable = tables.read_any  # gives entries, notes
 
 
@@ -259,6 +260,12 @@ def row_of(table):
                  if row.columns and row.columns <= table.columns.keys()), None)
 
 
+def row_at(file):
+    """`row_of` the table in a file."""
+    with tables.opened(file) as table:
+        return row_of(table)
+
+
 DATASETS = {
     "JAFFE": KnownDataSet(
         "`jaffe.zip`, or the folder of its 213 files", "",
@@ -289,7 +296,7 @@ DATASETS = {
         "`fer2013new.csv`, beside it `fer2013.csv` or the images it names: the emotion with the "
         "most votes; ties, \"unknown\" and \"not a face\" are left out and counted",
         "--data fer2013new.csv --protocol given --batch 128",
-        columns=frozenset({*FERPLUS, *FERPLUS_OTHER}), read=ferplus),
+        columns=frozenset({*FERPLUS, *FERPLUS_OTHER}), companion="fer2013.csv", read=ferplus),
     "RAF-DB": KnownDataSet(
         "`basic/`, which holds `EmoLabel/` and the unpacked `Image/aligned/`; or `compound/`",
         "--data basic --protocol given --batch 128",

@@ -10,10 +10,8 @@ import re
 
 from data.reading.files import Entry
 from data.reading.words import (
-    CLASSES,
-    NUMBERED,
-    TAKES,
     base,
+    counted_by,
     folders_of,
     has_emotion_word,
     meaning,
@@ -97,7 +95,7 @@ def with_emotions(images, renamed):
     shared = len(os.path.commonprefix([folders_of(file.name) for file in images]))
 
     def labelled(name):
-        return any(names_emotion(folder) or CLASSES.fullmatch(folder)
+        return any(names_emotion(folder) or counted_by(folder) == "classes"
                    or same_spelling(folder) in renamed for folder in folders_of(name)[shared:])
 
     sides = {split_in(file.name) for file in images if labelled(file.name)}
@@ -126,7 +124,7 @@ def emotion_level(levels, renamed):
                     for name in names)
         if known >= 2 and known >= len(names) / 2:
             shares[number] = known / len(names), -len(names)  # of happy/happy_01 the former
-        elif len(names) > 1 and all(map(CLASSES.fullmatch, names)):
+        elif len(names) > 1 and set(map(counted_by, names)) == {"classes"}:
             classes.append(number)
     if not shares:
         return classes[0] if len(classes) == 1 else None
@@ -176,7 +174,8 @@ def subjects_of(levels, emotion):
                 and crosses(folders, labels) and not all(map(split_of, folders)):
             crossing[number] = folders
     numbered = [number for number, folders in crossing.items()
-                if all(is_numbered(name, is_above(number, emotion)) for name in set(folders))]
+                if set(map(counted_by, folders)) == {"people"} and (
+                    is_above(number, emotion) or not any(map(str.isdecimal, folders)))]
     if len(numbered) == 1:
         folders = crossing[numbered[0]]
         return folders, [f"subjects are the folders {listed(sorted(set(folders)), 3)}; where they "
@@ -185,11 +184,6 @@ def subjects_of(levels, emotion):
                for number, folders in crossing.items()]
     return [""] * len(labels), [f"folders are not taken as subjects; where they are people: "
                                 f"{listed(options, 3)}"] if options else []
-
-
-def is_numbered(name, digits_alone):
-    return bool(NUMBERED.fullmatch(name)) and (digits_alone or not name.isdecimal()) and \
-        not TAKES.fullmatch(name) and not CLASSES.fullmatch(name)
 
 
 def crosses(folders, labels):

@@ -22,12 +22,13 @@ SIDES = {"train": "train", "training": "train", "trainset": "train", "trainval":
          "test": "test", "testing": "test", "testset": "test", "privatetest": "test"}
 # A word ends before another sign, or before a year: S01 and test1 are numbered, train2014 is not.
 WORD = re.compile(r"[^\W\d_]+(?![^\W\d_]|\d{1,3}(?!\d))")
-# S005, AF01, 001, subject 3: people.
-NUMBERED = re.compile(r"[^\W\d_]{0,20}[ _.-]?\d{1,8}")
-TAKES = re.compile(r"(take|trial|rep|part|level|intensity|session|seq|sequence|video|clip|frame|"
-                   r"fold|set|batch|cam|camera|view)[ _.-]?\d+", re.IGNORECASE)
-CLASSES = re.compile(r"(class|cls|label|emotion|emo|category|cat|expression|expr)[ _.-]?\d+",
-                     re.IGNORECASE)
+# What the number in a name counts, by the first row that the whole name is of.
+NUMBERED = {
+    "takes": re.compile(r"(take|trial|rep|part|level|intensity|session|seq|sequence|video|clip|"
+                        r"frame|fold|set|batch|cam|camera|view)[ _.-]?\d+", re.IGNORECASE),
+    "classes": re.compile(r"(class|cls|label|emotion|emo|category|cat|expression|expr)[ _.-]?\d+",
+                          re.IGNORECASE),
+    "people": re.compile(r"[^\W\d_]{0,20}[ _.-]?\d{1,8}")}  # S005, AF01, 001, subject 3
 
 EMOTION_NAMES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral",
                  "SA": "sadness", "SU": "surprise"}  # JAFFE's codes
@@ -131,6 +132,11 @@ def folders_of(name):
 def split_in(name):
     """The side that the last such folder of a path tells, or ""."""
     return next(filter(None, map(split_of, reversed(folders_of(name)))), "")
+
+
+def counted_by(name):
+    """What the number of a name such as S01 counts, a key of NUMBERED, or ""."""
+    return next((kind for kind, pattern in NUMBERED.items() if pattern.fullmatch(name)), "")
 
 
 def base(name):
