@@ -44,9 +44,10 @@ from data.faces import load_faces  # noqa: E402
 # Real photographs, neutral and smiling, of 102 people: used where they are there.
 REAL_FACES = Path(os.environ.get("REAL_FACES", ROOT.parent / "shared" / "faces" / "london"))
 STAGES = ("train_cae.py", "augment.py", "train_classifier.py", "evaluate.py")
+OTHER = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "OMP_NUM_THREADS": "2"}
 TINY = ("--cae-epochs", 2, "--latent", 4, "--pair-epochs", 1, "--repeats", 2)
 PUBLISHED = (*TINY, "--runs", 2, "--classifier-epochs", 3)  # of one given twice the last counts
-LOSO = (*TINY, "--protocol", "loso", "--steps", 200, "--runs", 2, "--repeats", 1)
+LOSO = (*TINY, "--protocol", "loso", "--steps", 20, "--runs", 2, "--repeats", 1)
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +70,12 @@ def made_once(tmp_path_factory):
         return root / name
 
     return folder_of
+
+
+def pytest_collection_modifyitems(items):
+    """Those that wait until an experiment is made come last: the other process has work meanwhile.
+    """
+    items.sort(key=lambda item: "published" in item.fixturenames)
 
 
 # ------------------------------------------------------------------------------------------ faces
@@ -170,18 +177,20 @@ def without_figures(patch):
     patch.setattr(utils, "save_figure", lambda *_, **__: None)
 
 
-def sequence(data, results, *options, methods=(), arms=(), figures=False, every=()):
-    """All four scripts in this process, by default without figures, with options of the first, the
-    second, the third and of every one; the experiment's folder."""
+def sequence(data, results, *options, methods=(), arms=(), figures=()):
+    """All four scripts in this process, with options of the first, the second and the third;
+    the experiment's folder. figures: the stages that draw; all baselines are only fitted if the
+    last one does."""
     before = set(results.glob("*"))
-    with pytest.MonkeyPatch.context() as patch:
-        if not figures:
-            without_figures(patch)
-        assert run_here("train_cae.py", "--data", data, "--results", results, *options,
-                        *every) == 0
-        folder, = set(results.glob("*")) - before
-        for name, more in zip(STAGES[1:], (methods, arms, ())):
-            assert run_here(name, folder, *more, *every) == 0
+    for stage, more in zip(STAGES, (("--data", data, "--results", results, *options), methods, arms,
+                                    ())):
+        with pytest.MonkeyPatch.context() as patch:
+            if stage not in figures:
+                without_figures(patch)
+                fast_baselines(patch)
+            arguments = more if stage == STAGES[0] else [*set(results.glob("*")) - before, *more]
+            assert run_here(stage, *arguments) == 0
+    folder, = set(results.glob("*")) - before
     return folder
 
 
@@ -189,24 +198,23 @@ def sequence(data, results, *options, methods=(), arms=(), figures=False, every=
 def published(tiny, made_once):
     """Two runs of the paper's protocol, with the default methods and all figures."""
     folder, = made_once("published", lambda results: sequence(
-        tiny, results, *PUBLISHED, figures=True)).iterdir()
+        tiny, results, *PUBLISHED, figures=STAGES)).iterdir()
     return folder
 
 
 @pytest.fixture(scope="session")
 def loso(tiny, made_once):
-    """Two subjects left out in turn, every method and arm, with figures as PDF too."""
+    """Two subjects left out in turn, every method, with the figures of the first stage."""
     folder, = made_once("loso", lambda results: sequence(
-        tiny, results, *LOSO, methods=("--methods", "all"), figures=True,
-        every=("--pdf",))).iterdir()
+        tiny, results, *LOSO, methods=("--methods", "all"), figures=STAGES[:1])).iterdir()
     return folder
 
 
-def fast_baselines(monkeypatch):
+def fast_baselines(patch):
     """Leave out the slow ones. Others would come back in another order if they were deleted."""
     fast = {name: evaluate.BASELINES[name] for name in ("1-NN", "linear SVM")}
-    monkeypatch.setattr(evaluate, "BASELINES", fast)
-    monkeypatch.setattr(evaluate, "WITH_SYNTHETIC", ("linear SVM",))
+    patch.setattr(evaluate, "BASELINES", fast)
+    patch.setattr(evaluate, "WITH_SYNTHETIC", ("linear SVM",))
 
 
 @pytest.fixture

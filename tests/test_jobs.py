@@ -5,6 +5,7 @@ import functools
 import json
 import multiprocessing
 import time
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -134,6 +135,20 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path):
         time.sleep(0.01)
     assert files[0].read_bytes() == files[1].read_bytes()
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_two_terminals_make_the_same_files(tmp_path):
+    """Started twice at the same time."""
+    def slow(number):
+        time.sleep(0.01)
+        return {"w00": np.float32([number])}
+
+    listed = [Job(tmp_path / "run-00" / f"cae-{number}.npz", slow, {}, {"number": number})
+              for number in range(9)]
+    with futures.ThreadPoolExecutor() as terminals:
+        list(terminals.map(lambda _: run_jobs(listed, "", ALONE), range(2)))
+    assert [load_arrays(job.path)["w00"].item() for job in listed] == list(range(9))
+    assert outdated(listed) == [] and len(list(tmp_path.rglob("*"))) == 10
 
 
 # ---------------------------------------------------------------------------------------- workers

@@ -7,7 +7,7 @@ import subprocess
 import unicodedata
 
 import pytest
-from conftest import TINY, draw_tiny, metrics_of, predictions_of, sequence
+from conftest import STAGES, TINY, draw_tiny, metrics_of, predictions_of, sequence
 
 import utils
 from data import report
@@ -55,19 +55,19 @@ def test_each_program_has_its_own_quoting():
     assert report.latex_text("dégoût 表情") == "dégoût 表情"
 
 
-ODD = ["غضب شديد", "खुशी", "‏ימין", "a|b`c`", "50 % $x_1^2$ & {y} #1\\n", "开心", "*b* [x](y) <b>"]
+ODD = ["غضب شديد ‏ימין खुशी", "开心 a|b`c` *b* [x](y) <b>", "50 % $x_1^2$ & {y} #1\\n"]
 
 
 def test_odd_labels_and_folders(tmp_path, capfd):
     """Through all four scripts with figures; the printed commands hold when pasted."""
-    faces, lines = draw_tiny(tmp_path / "faces", "ABCDEFG", 2), ["file,emotion,subject"]
+    faces, lines = draw_tiny(tmp_path / "faces"), ["file,emotion,subject"]
     for number, file in enumerate(sorted(faces.iterdir())):
-        lines.append(f'faces/{file.name},"{ODD[number % 7]}","P|$x_1$é {file.name[0]}"')
+        lines.append(f'faces/{file.name},"{ODD[number % 3]}","P|$x_1$é {file.name[0]}"')
     data = tmp_path / "l'é $x%.csv"
     data.write_text("\n".join(lines), "utf-8")
     results = tmp_path / "r 'é' $y z"
     folder = sequence(data, results, *TINY, "--runs", 1, "--repeats", 1, "--protocol", "holdout",
-                      "--steps", 20, "--align", "none", "--scope", "all", figures=True,
+                      "--steps", 20, "--align", "none", "--scope", "all", figures=STAGES,
                       methods=("--methods", "interpolate"), arms=("--arms", "interpolate"))
     emotions = metrics_of(folder)["dataset"]["emotions"]
     assert emotions == sorted(unicodedata.normalize("NFC", label) for label in ODD)
@@ -84,6 +84,7 @@ def test_odd_labels_and_folders(tmp_path, capfd):
             assert results.samefile(words[words.index("--results") + 1])
         else:
             assert folder.samefile(words[2])
-    numbers = [f"; {number}: {emotion}" for number, emotion in enumerate(emotions, 1)
+    numbers = [f"; {number}: {report.markdown_text(emotion)}"
+               for number, emotion in enumerate(emotions, 1)
                if not all(map(utils.drawable, emotion))]
     assert all(number in text for number in numbers)

@@ -1,8 +1,11 @@
 """The scripts against the paper as a notebook would have it, value by value."""
 
+import runpy
+import sys
+
 import numpy as np
 import pytest
-from conftest import draw_tiny, shell
+from conftest import ROOT, draw_tiny
 
 import augment
 import utils
@@ -19,9 +22,15 @@ def line(made_once):
 def draw_line(folder):
     for file in draw_tiny(folder / "tiny", "ABC", takes=2).glob("*.SU*"):
         file.unlink()
-    shell("tests/straight_line.py", "--data", folder / "tiny",
-          "--latent", 4, "--cae-epochs", 4, "--pair-epochs", 1, "--repeats", 1,
-          "--classifier-epochs", 3, "--out", folder / "line.npz")
+    options = {"data": folder / "tiny", "latent": 4, "cae-epochs": 3, "pair-epochs": 1,
+               "repeats": 1, "classifier-epochs": 1, "out": folder / "line.npz"}
+    config = utils.tensorflow().config
+    config.run_functions_eagerly(True)  # spares Keras the compilation of each network
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["straight_line.py", *(
+            f"--{name}={value}" for name, value in options.items())])
+        runpy.run_path(str(ROOT / "tests" / "straight_line.py"))
+    config.run_functions_eagerly(False)
 
 
 def train_of(line):

@@ -65,7 +65,7 @@ def test_cae_steps_are_those_of_keras():
     ours = trained_cae(train, epochs=1)
     model = train_cae.build_cae()
     start = utils.initial_weights(model, [0, 0])
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=False)
     model.set_weights(start)
     order = np.random.default_rng([0, 0, 0]).permutation(6)
     history = model.fit(images[order], images[order], batch_size=4, shuffle=False, verbose=0,
@@ -153,7 +153,8 @@ def test_classifier_learns_as_by_fit():
     model = train_classifier.build_lenet5()
     start = utils.initial_weights(model, [3])
     model.set_weights(start)
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"],
+                  jit_compile=False)
     history = model.fit(images[rows], labels[rows], batch_size=4, epochs=2, shuffle=False,
                         validation_data=(images[held_out], labels[held_out]), verbose=0).history
     assert ours["history"][:, 0].tolist() == [11, 22]  # 44 faces
