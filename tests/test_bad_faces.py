@@ -33,10 +33,10 @@ FER2013 = "emotion,pixels,Usage\n" + f"0,{GREYS},Training\n1,{GREYS},Training\n"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tiny, tmp_path, monkeypatch):
     """The folder faces/, to be spoilt, in the current folder."""
     monkeypatch.chdir(tmp_path)
-    return draw_tiny(tmp_path / "faces")
+    return shutil.copytree(tiny, tmp_path / "faces")
 
 
 def encoded(image, form="TIFF", **options):

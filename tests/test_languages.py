@@ -1,8 +1,6 @@
 """Names in any language and of any letters: on the terminal, in a shell, in reports and figures."""
 
-import os
 import re
-import shlex
 import subprocess
 import unicodedata
 
@@ -11,21 +9,6 @@ from conftest import STAGES, TINY, draw_tiny, metrics_of, predictions_of, sequen
 
 import utils
 from data import report
-
-WORDS = ["plain", "a b", "it's", 'say "x"', "$HOME", "`id`", "a\\b", "é", "表情", "غضب", "😀",
-         "a|b", "*", "-x", "~", "!!", "#1", "é'\\$x"]
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_a_word_pasted_into_bash(word, tmp_path):
-    """Is itself again, and is printed in letters that no terminal obeys."""
-    quoted = shlex.quote(word)
-    assert utils.printable(quoted) == quoted
-    printed = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True).stdout
-    assert printed == os.fsencode(word)
-    if word.isprintable() and "'" not in word:
-        assert word in quoted  # readable
-
 
 LABELS = [
     ["Fearfully Angry", "Fearfully Surprised", "Happily Surprised"], ["开心", "开怀", "生气"],

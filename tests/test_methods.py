@@ -289,6 +289,7 @@ def test_controls_have_the_faces_of_their_method(method):
 def test_the_readmes_method_of_ones_own(monkeypatch):
     code = re.search("(?s)# *def brighter.*?(?=METHODS = )", (ROOT / "augment.py").read_text())[0]
     code = re.sub("(?m)^#( {5})?", "", code)
+    assert code.strip() in (ROOT / "README.md").read_text()
     monkeypatch.setattr(augment, "METHODS", dict(METHODS))
     exec(code, vars(augment) | {"METHODS": augment.METHODS})
     arrays = augment.make_synthetic(
@@ -297,15 +298,6 @@ def test_the_readmes_method_of_ones_own(monkeypatch):
     assert arrays["images"][:, 0, 0, 0] == pytest.approx(1.2 * 20 / 255 * np.arange(9))
     assert arrays["emotions"].tolist() == ALL.emotions.tolist()
     assert augment.method_list("brighter,blend") == ["brighter", "blend"]
-
-
-def test_balance_brings_every_emotion_to_the_most_frequent_one():
-    real = np.repeat(EMOTIONS, [5, 3, 2])
-    synthetic = np.resize(EMOTIONS[::-1], 12)  # four of each
-    rows = augment.balancing_rows(real, synthetic, np.random.default_rng(0))
-    assert counts(synthetic[rows]) == {"HA": 2, "SU": 3}
-    rows = augment.balancing_rows(real, synthetic[:3], np.random.default_rng(0))
-    assert rows.tolist() == [0, 1]  # as far as there are enough
 
 
 # ----------------------------------------------------------------------- which are possible, arms

@@ -143,8 +143,6 @@ def test_read(case, tmp_path):
         entries, notes = read(path, **options)
         assert columns(entries) == expected, notes
         assert len(entries) == len(KEYS)
-        assert expected[1] or any("--subject" in note for note in notes) or "/" not in pattern or \
-            not re.search("person|level|subject:03|G{", pattern)
 
 
 SIDES = {  # folders: train, val, test or none
@@ -228,7 +226,6 @@ def test_asked(case, tmp_path):
     contents, named, labels = case
     text = refused(lay(tmp_path / "faces", contents))
     assert [name for name in named if name not in text] == [], text
-    assert f"{len(contents) - 1} images" in text or "images such as" in text or "zip" in text
     if labels:
         printed, = shlex.split(re.search(r"--emotion ('.*?'|\S+)", text)[1])
         assert columns(read(tmp_path / "faces", emotion=printed)[0])[0] == labels

@@ -20,6 +20,7 @@ from conftest import (
     changing,
     contents,
     draw_tiny,
+    fast_baselines,
     metrics_of,
     one_line,
     predictions_of,
@@ -307,16 +308,6 @@ def test_no_test_face_is_in_any_file(loso, tiny):
         assert train["transforms"].any() and test["transforms"].any()
 
 
-def test_so_many_steps_as_are_asked_for(tiny, tmp_path):
-    folder = sequence(tiny, tmp_path, *LOSO, "--steps", 250, "--runs", 1, "--scope", "all",
-                      methods=("--methods", "interpolate"), arms=("--arms", "interpolate"))
-    for arm in ("none", "interpolate"):
-        history = utils.load_arrays(folder / "run-00" / f"classifier-{arm}-0.npz")["history"]
-        assert history[:, 0].tolist() == [100, 200, 250]
-    assert {arm: values["steps"] for arm, values in metrics_of(folder)["arms"].items()} == {
-        "none": 250, "interpolate": 250}
-
-
 def test_a_method_that_nobody_knows_is_longer_than(loso, script):
     script("train_classifier.py", loso, "--arms", "longer-translate",
            says="--arms longer-...: all arms take the same number of steps in the protocol loso")
@@ -333,21 +324,18 @@ def test_side_by_side(loso, published, script, tmp_path, no_figures):
     assert several == {each.name: metrics_of(each) for each in folders}
 
 
-def test_people(tiny, tmp_path, script, monkeypatch):
+def test_people(tiny, loso, tmp_path, script, monkeypatch):
     """Training on fewer subjects: a curve over their number, on the same test faces."""
-    folders = []
-    for people in (1, 2):
-        folders.append(sequence(tiny, tmp_path / "results", *LOSO, "--people", people, "--steps",
-                                100, "--runs", 1, "--scope", "all",
-                                methods=("--methods", "interpolate"),
-                                arms=("--arms", "interpolate")))
-        metrics = metrics_of(folders[-1])
-        assert f"-people-{people}-" in folders[-1].name
-        assert metrics["training_subjects"] == people and metrics["test_faces"] == 9
-        assert f" --people {people} " in (folders[-1] / "report" / "report.md").read_text()
-    drawn = []
+    folder = sequence(tiny, tmp_path / "results", *LOSO, "--people", 2, "--runs", 1, "--scope",
+                      "all", methods=("--methods", "interpolate"), arms=("--arms", "interpolate"))
+    metrics = metrics_of(folder)
+    assert "-people-2-" in folder.name
+    assert metrics["training_subjects"] == 2 and metrics["test_faces"] == 9
+    assert " --people 2 " in (folder / "report" / "report.md").read_text()
+    drawn, all_subjects = [], shutil.copytree(loso, tmp_path / "results" / loso.name)
     monkeypatch.setattr(utils, "save_figure", lambda _, path, *__, **___: drawn.append(path.name))
-    script("evaluate.py", *folders)
+    fast_baselines(monkeypatch)
+    script("evaluate.py", folder, all_subjects)
     assert drawn[-2:] == ["gains.png", "curve.png"]
 
 
@@ -427,7 +415,7 @@ GIVEN = (*TINY, "--runs", 1, "--repeats", 1, "--protocol", "given", "--steps", 1
 
 
 def test_fer2013_brings_its_own_split(tmp_path, script):
-    folder = sequence(write_fer2013(tmp_path / "fer2013.csv"), tmp_path / "results", *GIVEN,
+    folder = sequence(write_fer2013(tmp_path / "fer2013.csv", 3), tmp_path / "results", *GIVEN,
                       arms=("--arms", "interpolate"))
     metrics = metrics_of(folder)
     assert metrics["dataset"]["subjects"] == 0 and metrics["test_faces"] == 14

@@ -38,7 +38,7 @@ LENET5 = {"emotions": EMOTIONS, "network": "lenet5", "augmentation": "", "batch"
 
 # ------------------------------------------------------------------------------------------ CAEs
 def trained_cae(train, seed=(0, 0), epochs=2, validation_share=0.25):
-    return train_cae.train_cae(train, latent=32, cae_epochs=epochs, batch=4, seed=list(seed),
+    return train_cae.train_cae(train, latent=4, cae_epochs=epochs, batch=4, seed=list(seed),
                                validation_share=validation_share)
 
 
@@ -63,7 +63,7 @@ def test_cae_steps_are_those_of_keras():
     train = drawn_faces(8)
     images = train["images"].reshape(-1, 48, 48, 1) / np.float32(255)
     ours = trained_cae(train, epochs=1)
-    model = train_cae.build_cae()
+    model = train_cae.build_cae(4)
     start = utils.initial_weights(model, [0, 0])
     model.compile("adam", "mse", jit_compile=False)
     model.set_weights(start)
@@ -99,14 +99,14 @@ def cae():
 
 def tuned(train, cae, **settings):
     settings = {"pair_epochs": 2, "max_pairs": 100, **settings}
-    return train_cae.train_pair(train, cae, source="AN", target="HA", latent=32, batch=4,
+    return train_cae.train_pair(train, cae, source="AN", target="HA", latent=4, batch=4,
                                    seed=[0, 0], **settings)
 
 
 def test_pair_cae_turns_faces_into_the_target(cae):
     train = drawn_faces(14)
     pair = tuned(train, cae, pair_epochs=120)
-    model = train_cae.build_cae()
+    model = train_cae.build_cae(4)
     model.set_weights([pair[f"w{k:02d}"] for k in range(20)])
     images = train["images"] / np.float32(255)
     outputs = model.predict(images[[0, 7], ..., np.newaxis], verbose=0)[..., 0]
@@ -306,7 +306,9 @@ def test_a_network_of_ones_own(monkeypatch):
     code = re.search("(?s)#     def build_small.*?(?=NETWORKS = )",
                      (ROOT / "train_classifier.py").read_text())[0]
     monkeypatch.setattr(train_classifier, "NETWORKS", dict(train_classifier.NETWORKS))
-    exec(re.sub("(?m)^#( {5})?", "", code), vars(train_classifier))
+    code = re.sub("(?m)^#( {5})?", "", code)
+    assert code.strip() in (ROOT / "README.md").read_text()
+    exec(code, vars(train_classifier))
     train = drawn_faces(56)
     settings = {**LENET5, "network": "small", "seed": [0]}
     first, again = (train_classifier.train_published(
