@@ -27,19 +27,11 @@ from data.baselines import (
     WITH_SYNTHETIC,
     novelty,
     predict_with_synthetic,
-    share_of_known_people,
     share_shown,
 )
 from data.experiment import crop_option, faces_of, open_experiment
 from data.faces import JAFFE_BOX, JAFFE_SIZE, as_input, load_photo
-from data.registration import register, warp
-from data.report import (
-    draw_accuracies,
-    draw_confusion,
-    draw_curve,
-    draw_gains,
-    draw_ladder,
-)
+from data.registration import register, registered_faces
 from data.statistics import accuracy, answers, gain, ladder, questions
 from train_classifier import (
     NETWORKS,
@@ -259,8 +251,9 @@ def train_test_overlap(experiment, tests):
     same_subject, same_both = [], []
     for run in experiment.runs[:1] if experiment.protocol.one_split else experiment.runs:
         train = faces_of(utils.load_arrays(experiment.file(run, "train")))
-        same_subject.append(None if experiment.settings["test"]
-                            else share_of_known_people(train, tests[run]))
+        known = not experiment.settings["test"] and \
+            "" not in train.subjects and "" not in tests[run].subjects
+        same_subject.append(np.isin(tests[run].subjects, train.subjects).mean() if known else None)
         same_both.append(share_shown(train, tests[run]))
 
     def percent(shares):
@@ -306,17 +299,15 @@ def predict_photos(experiment, paths, arm, asked_for):
                    f"give --crop")
     utils.require(classifier_files(experiment, arm),
                   utils.command("train_classifier.py", experiment.path, "--arms", arm))
+    images, wide_crops = zip(*photos)
     probabilities = []
     for run in experiment.runs:
         mean = utils.load_arrays(experiment.file(run, "train"))["mean"]
-        images = np.stack([image for image, _ in photos])
-        if len(mean):
-            transforms = register([wide_crop for _, wide_crop in photos], mean)
-            images = np.stack([warp(wide_crop, transform) if transform.any() else image
-                               for (image, wide_crop), transform in zip(photos, transforms)])
+        faces = registered_faces(images, wide_crops, register(wide_crops, mean)) if len(mean) \
+            else np.stack(images)
         for repeat in range(experiment.settings["repeats"]):
             set_weights(model, classifier_file(experiment, run, arm, repeat))
-            probabilities.append(utils.outputs(model, as_input(images)))
+            probabilities.append(utils.outputs(model, as_input(faces)))
     classifiers = f"{len(probabilities)} classifiers of {arm}"
     print(f"{classifiers}, trained on {utils.printable(experiment.title)}; crop {crop}")
     for path, shares in zip(paths, np.mean(probabilities, axis=0)):
@@ -361,10 +352,11 @@ def main():
 def write_report(experiment, metrics, options):
     """report/ with figures, report.md, table.tex and metrics.json, and its tables printed."""
     folder = experiment.folder / "report"
-    figures = {"gains": draw_gains({"": metrics}), "accuracy": draw_accuracies(metrics),
-               "confusion": draw_confusion(metrics)}
+    figures = {"gains": report.draw_gains({"": metrics}),
+               "accuracy": report.draw_accuracies(metrics),
+               "confusion": report.draw_confusion(metrics)}
     if metrics["ladder"]:
-        figures["ladder"] = draw_ladder(metrics["ladder"])
+        figures["ladder"] = report.draw_ladder(metrics["ladder"])
     for name, figure in figures.items():
         experiment.save_figure(figure, f"{name}.png", options)
     utils.write_text(folder / "report.md", report.markdown(experiment, metrics))
@@ -389,9 +381,9 @@ def write_side_by_side(several, folder, options):
     if curve:
         several = {f"{number} subjects in training": by_number[number]
                    for number in sorted(by_number)}
-    figures = {"gains": draw_gains(several)}
+    figures = {"gains": report.draw_gains(several)}
     if curve:
-        figures["curve"] = draw_curve([*several.values()])
+        figures["curve"] = report.draw_curve([*several.values()])
     stand_in = any(metrics["dataset"]["stand_in"] for metrics in several.values())
     for name, figure in figures.items():
         utils.save_figure(figure, folder / f"{name}.png", stand_in=stand_in, pdf=options.pdf)

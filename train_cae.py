@@ -14,23 +14,21 @@ disgust) and so on, one for each ordered pair of emotions that a subject showed,
 of one into the other. The options that decide the outcome are given here and kept in
 experiment.json.
 
-JAFFE, five runs: about five minutes on two cores. At the end it prints the next command.
+JAFFE, five runs: five to twelve minutes on two cores. At the end it prints the next command.
 """
 
 import functools
 import itertools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 import utils
-from data.experiment import SETTINGS, create_or_resume, faces_of, setting_help, split_settings
+from data.experiment import SETTINGS, create_or_resume, faces_of, setting_help
 from data.faces import SIDE, as_input
 from data.protocols import split_faces
 from data.reading.words import EMOTION_NAMES
-from data.registration import SCALES, mean_face, register, warp
+from data.registration import SCALES, mean_face, register, registered_faces
 from utils import Job
 
 
@@ -91,17 +89,12 @@ def train_cae(train, *, latent, cae_epochs, batch, validation_share, seed):
     """
     images = as_input(train["images"])
     first = int(len(images) * (1 - validation_share))  # of the validation faces
-    faces, validation = images[:first], images[first:]
-    network = trainable_cae(latent)
+    model, fit = trainable_cae(latent)
     untrained = build_cae(latent)  # the other one may have been trained before
-    network.model.set_weights(utils.initial_weights(untrained, seed))
-    losses, validation_losses = [], []
-    for loss in fit(network, faces, faces, epochs=cae_epochs, batch=batch, seed=seed):
-        losses.append(loss)
-        if len(validation):
-            reconstructions = utils.outputs(network.model, validation)
-            validation_losses.append(np.mean((reconstructions - validation) ** 2))
-    return {**utils.named_weights(network.model.get_weights()), "loss": np.float32(losses),
+    model.set_weights(utils.initial_weights(untrained, seed))
+    losses, validation_losses = fit(images[:first], images[:first], epochs=cae_epochs, batch=batch,
+                                    seed=seed, validation=images[first:])
+    return {**utils.named_weights(model.get_weights()), "loss": np.float32(losses),
             "validation_loss": np.float32(validation_losses)}
 
 
@@ -134,12 +127,10 @@ def train_pair(train, cae, *, source, target, latent, pair_epochs, batch, max_pa
     rows = same_subject_pairs(train["emotions"], train["subjects"], source, target)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), max_pairs)).astype(int)]
     images = as_input(train["images"])
-    network = trainable_cae(latent)
-    network.model.set_weights(utils.weights_of(cae))
-    for _ in fit(network, images[rows[:, 0]], images[rows[:, 1]], epochs=pair_epochs,
-                 batch=batch, seed=seed):
-        pass
-    weights = [weight.astype(np.float16) for weight in network.model.get_weights()]
+    model, fit = trainable_cae(latent)
+    model.set_weights(utils.weights_of(cae))
+    fit(images[rows[:, 0]], images[rows[:, 1]], epochs=pair_epochs, batch=batch, seed=seed)
+    weights = [weight.astype(np.float16) for weight in model.get_weights()]
     return {**utils.named_weights(weights), "source": np.array(source), "target": np.array(target)}
 
 
@@ -153,33 +144,11 @@ def same_subject_pairs(emotions, subjects, source, target):
     return np.stack([first[a], second[b]], axis=1)
 
 
-def fit(network, x, y, *, epochs, batch, seed):
-    """Train a `TrainableCAE` from the weights it has to turn x into y, in another order each epoch;
-    yields the mean loss of each.
-
-    x, y: float32 (n, 48, 48, 1). Keras' own `fit` took 1.2 to 1.35 times the processor time of this
-    loop, `train_on_batch` 1.15 times; and once TensorFlow's generator is seeded, `fit` shuffles all
-    epochs alike.
-    """
-    tf = utils.tensorflow()
-    for variable, value in zip(network.adam.variables, network.fresh):
-        variable.assign(value)
-    x, y, batch = tf.constant(x), tf.constant(y), tf.constant(batch)
-    for epoch in range(epochs):
-        order = np.random.default_rng([*seed, epoch]).permutation(len(x))
-        yield float(network.take_epoch(x, y, order.astype(np.int32), batch))
-
-
-class TrainableCAE(NamedTuple):
-    model: object
-    adam: object
-    fresh: list  # Adam's variables before the first step
-    take_epoch: Callable  # (x, y, order, batch) to the mean loss
-
-
 @functools.cache
 def trainable_cae(latent):
-    """The one CAE of this process with so many latent dimensions: traced once, trained often."""
+    """(model, fit): the one CAE of this process with so many latent dimensions, and the function
+    that trains it. TensorFlow traces it once; it is trained often, each time from the weights that
+    it has been given."""
     tf = utils.tensorflow()
     import keras
 
@@ -208,7 +177,27 @@ def trainable_cae(latent):
             total += loss * tf.cast(tf.size(rows), tf.float32)
         return total / tf.cast(tf.size(order), tf.float32)
 
-    return TrainableCAE(model, adam, fresh, take_epoch)
+    def fit(x, y, *, epochs, batch, seed, validation=()):
+        """Train the CAE to turn x into y, float32 (n, 48, 48, 1), in another order each epoch.
+
+        Returns the mean loss of each epoch, and after each the loss of reconstructing the faces of
+        `validation`. Keras' own `fit` took 1.2 to 1.35 times the processor time of this loop,
+        `train_on_batch` 1.15 times; and once TensorFlow's generator is seeded, `fit` shuffles all
+        epochs alike.
+        """
+        for variable, value in zip(adam.variables, fresh):
+            variable.assign(value)
+        x, y, batch = tf.constant(x), tf.constant(y), tf.constant(batch)
+        losses, validation_losses = [], []
+        for epoch in range(epochs):
+            order = np.random.default_rng([*seed, epoch]).permutation(len(x))
+            losses.append(float(take_epoch(x, y, order.astype(np.int32), batch)))
+            if len(validation):
+                reconstructions = utils.outputs(model, validation)
+                validation_losses.append(np.mean((reconstructions - validation) ** 2))
+        return losses, validation_losses
+
+    return model, fit
 
 
 def emotion_pairs(faces):
@@ -229,36 +218,28 @@ def write_splits(experiment, data_set, options):
     Where the protocol registers faces, each is moved onto the mean of the run's training faces.
     No test face has a part in this mean, and no label.
     """
-    rows_of = {}
+    faces, rows_of, registered = data_set.faces, {}, {}
     for run in experiment.runs:
         if not all(utils.up_to_date(experiment.file(run, kind)) for kind in ("train", "test")):
-            rows_of[run] = split_faces(data_set.faces, data_set.splits, experiment.settings, run)
-    one_split = experiment.protocol.one_split
-    distinct = list(rows_of)[:1] if one_split else list(rows_of)  # the others are as the first
+            rows_of[run] = split_faces(faces, data_set.splits, experiment.settings, run)
+    mean, transforms = np.zeros(0, np.float32), np.zeros((len(faces.names), 4))  # unregistered
     if experiment.settings["align"] == "mean":
-        registrations = register_runs(data_set.wide_crops,
-                                      {run: rows_of[run] for run in distinct}, options)
-    else:  # no mean, no transforms
-        registrations = dict.fromkeys(distinct, (np.zeros(0, np.float32),
-                                                 np.zeros((len(data_set.faces.names), 4))))
-    for first_run, (mean, transforms) in registrations.items():
-        images = data_set.faces.images.copy()
-        for face in np.flatnonzero(transforms.any(1)):
-            images[face] = warp(data_set.wide_crops[face], transforms[face])
-        faces = data_set.faces._replace(images=images)
-        for run in rows_of if one_split else [first_run]:
-            train_rows, test_rows = rows_of[run]
-            write_faces(experiment, run, "train", {
-                **faces.take(train_rows)._asdict(), "transforms": transforms[train_rows],
-                "mean": mean})
-            write_faces(experiment, run, "test", {
-                **faces.take(test_rows)._asdict(), "transforms": transforms[test_rows]})
-
-
-def write_faces(experiment, run, kind, arrays):
-    """run-NN/train.npz or test.npz"""
-    file = experiment.file(run, kind)
-    utils.save_arrays(file, utils.made_from(file, split_settings(experiment, run)), arrays)
+        # Where all runs have one split, the first one's registration is that of all.
+        distinct = list(rows_of)[:1 if experiment.protocol.one_split else None]
+        registered = register_runs(data_set.wide_crops, {run: rows_of[run] for run in distinct},
+                                   options)
+    for run, rows_of_kinds in rows_of.items():
+        if run in registered:
+            mean, transforms = registered[run]
+            faces = faces._replace(images=registered_faces(data_set.faces.images,
+                                                           data_set.wide_crops, transforms))
+        for kind, rows in zip(("train", "test"), rows_of_kinds):
+            arrays = {**faces.take(rows)._asdict(), "transforms": transforms[rows]}
+            if kind == "train":
+                arrays["mean"] = mean
+            file = experiment.file(run, kind)
+            note = utils.made_from(file, {"experiment": experiment.identity, "run": run})
+            utils.save_arrays(file, note, arrays)
 
 
 def register_runs(wide_crops, rows_of, options):
@@ -312,13 +293,15 @@ def main():
                   "seed": [settings["seed"], run]}
         jobs.append(Job(cae_file, train_cae, {"train": train_file}, {
             "cae_epochs": settings["cae_epochs"], "validation_share": share, **common}, steps))
-        plan, pair_epochs = pair_plan(emotion_pairs(faces), settings, steps)
-        if not plan and options.scope != "all":
+        if options.scope == "all":
+            continue
+        max_pairs, pair_epochs, steps_of = pair_plan(emotion_pairs(faces), settings, steps)
+        if not steps_of:
             utils.warn(f"run {run}: no subject is known to show two emotions, so no pair has a CAE")
-        elif pair_epochs < settings["pair_epochs"] and options.scope != "all" and run == 0:
+        elif pair_epochs < settings["pair_epochs"] and run == 0:
             print(f"each emotion pair gets {pair_epochs} epochs, not {settings['pair_epochs']}, so "
                   f"that all take at most about four times the steps of the one CAE")
-        for (source, target), (max_pairs, pair_steps) in plan.items():
+        for (source, target), pair_steps in steps_of.items():
             pair_jobs.append(Job(
                 pair_file(experiment, run, source, target), train_pair,
                 {"train": train_file, "cae": cae_file},
@@ -328,8 +311,7 @@ def main():
         utils.require([job.path for job in jobs], utils.command("train_cae.py", experiment.path))
     else:
         utils.run_jobs(jobs, "training CAEs", options)
-    if options.scope != "all":
-        utils.run_jobs(pair_jobs, "training a CAE per emotion pair", options)
+    utils.run_jobs(pair_jobs, "training a CAE per emotion pair", options)
     draw_cae(experiment, options)
     methods = ["--methods interpolate"] if options.scope == "all" else []  # others need the pairs
     print(f"experiment: {utils.printable(experiment.folder)}\n"
@@ -337,20 +319,20 @@ def main():
 
 
 def pair_plan(pairs, settings, steps_of_cae):
-    """({(source, target): (max. pairs of faces, steps)} for `emotion_pairs`, epochs).
+    """(most pairs of faces, epochs, {(source, target): steps}) for `emotion_pairs`.
 
     All pairs of emotions get the experiment's epochs, but together at most four times the steps of
     the one CAE. A data set with many takes a subject has many times more pairs of faces: it gets
     fewer epochs and, where one is too much, fewer pairs of faces.
     """
     if not pairs:
-        return {}, 0
+        return 0, 0, {}
     most_steps = 4 * steps_of_cae
     max_pairs = max(1, most_steps // len(pairs)) * settings["batch"]
     steps_per_epoch = {key: math.ceil(min(len(rows), max_pairs) / settings["batch"])
                        for key, rows in pairs.items()}
     epochs = max(1, min(settings["pair_epochs"], most_steps // sum(steps_per_epoch.values())))
-    return {key: (max_pairs, epochs * steps) for key, steps in steps_per_epoch.items()}, epochs
+    return max_pairs, epochs, {key: epochs * steps for key, steps in steps_per_epoch.items()}
 
 
 # ----------------------------------------------------------------------------------- the figures

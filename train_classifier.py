@@ -169,7 +169,8 @@ def train_published(train, synthetic=None, as_long_as=None, *, emotions, network
     rows, held_out = published_split(labels)
     faces = training_set(images, labels, network, len(emotions), augmentation)
     validation = images[held_out], labels[held_out]
-    state, rng = fresh_state(network, len(emotions), seed), augmentation_generator(seed)
+    state = fresh_state(network, len(emotions), seed)
+    rng = np.random.default_rng([*seed, 2])  # of the augmentation; another one orders the rows
     batches, history = rows_in_batches(rows, batch), []
     steps = classifier_epochs * len(batches)
     if as_long_as is not None:
@@ -212,15 +213,16 @@ def train_steps(train, synthetic=None, *, emotions, network, augmentation, steps
     faces = training_set(images, labels, network, len(emotions), augmentation)
     real = len(images) if balance == "yes" else len(train["images"])
     batches = mixed_rows(real, len(images), steps, batch, seed)
-    state, rng = fresh_state(network, len(emotions), seed), augmentation_generator(seed)
+    state = fresh_state(network, len(emotions), seed)
+    rng = np.random.default_rng([*seed, 2])  # of the augmentation; another one orders the rows
     history, kept = [], []
     for first in range(0, steps, STEPS_PER_CALL):
         state, loss, accuracy = take_steps(state, faces, batches[first:first + STEPS_PER_CALL], rng)
         history.append((state.steps, loss, accuracy))
-        if keep == "last":
-            kept = [weights_in_order(state, network, len(emotions))]
-        elif 2 * state.steps > steps:
+        if 2 * state.steps > steps:
             kept.append(weights_in_order(state, network, len(emotions)))
+    if keep == "last":
+        kept = kept[-1:]
     weights = [np.mean(checkpoints, axis=0, dtype=float).astype(np.float32)
                for checkpoints in zip(*kept)]
     return {**utils.named_weights(weights), "history": np.float32(history)}
@@ -288,11 +290,6 @@ def published_split(labels):
 
 
 # ----------------------------------------------------------------- augmentation anew in each batch
-def augmentation_generator(seed):
-    """The random numbers of AUGMENTATIONS, independent of those that order the rows."""
-    return np.random.default_rng([*seed, 2])
-
-
 def random_maps(steps, batch, rng, side):
     """float32 (steps, batch, 2, 3): affine maps that flip a face left to right (or not), turn it by
     up to 7 degrees and zoom it by up to 6 % about its middle, and shift it by up to 5 % of its

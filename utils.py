@@ -699,23 +699,17 @@ def choice(*names):
     return read
 
 
-def whole(low, high=10**9):
-    """argparse type: a whole number from low to high."""
-    def read(text):
-        with contextlib.suppress(ValueError):
-            if low <= int(text) <= high:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from {low} to {high}")
-
-    return read
-
-
-def number(low, high):
+def number(low, high, kind=float, noun="a number"):
     """argparse type: a number from low to high."""
     def read(text):
         with contextlib.suppress(ValueError):
-            if low <= float(text) <= high:
-                return float(text)
-        raise argparse.ArgumentTypeError(f"{text} is not a number from {low} to {high}")
+            if low <= kind(text) <= high:
+                return kind(text)
+        raise argparse.ArgumentTypeError(f"{text} is not {noun} from {low} to {high}")
 
     return read
+
+
+def whole(low, high=10**9):
+    """argparse type: a whole number from low to high."""
+    return number(low, high, int, "a whole number")

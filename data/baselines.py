@@ -155,20 +155,8 @@ WITH_SYNTHETIC = ("linear SVM", "HOG + linear SVM")  # those fitted on synthetic
 
 
 def predict_with_synthetic(predict, train, synthetic, test_images):
-    """What a baseline says once it is fitted on real and synthetic faces.
-
-    Parameters
-    ----------
-    predict : a function of BASELINES
-    train : Faces, n real ones
-    synthetic : dict
-        "images" float32 (k, 48, 48, 1), 0 to 1; "emotions" str (k,)
-    test_images : uint8 (m, 48, 48)
-
-    Returns
-    -------
-    str (m,)
-    """
+    """str (m,): what a function of BASELINES says of uint8 (m, 48, 48), fitted on real `Faces` and
+    on the arrays of synthetic ones."""
     images = np.concatenate([train.images / 255, synthetic["images"][..., 0]], dtype=np.float32)
     emotions = np.concatenate([train.emotions, synthetic["emotions"]])
     return predict(images, emotions, test_images)
@@ -184,14 +172,6 @@ def share_shown(train, test):
     shown = [(subject, emotion) in known for subject, emotion
              in zip(test.subjects.tolist(), test.emotions.tolist()) if subject]
     return float(np.mean(shown)) if shown else None
-
-
-def share_of_known_people(train, test):
-    """The share, 0 to 1, of test faces whose subject has training faces; None unless it is known of
-    all faces who they are."""
-    if "" in train.subjects or "" in test.subjects:
-        return None
-    return float(np.isin(test.subjects, train.subjects).mean())
 
 
 def novelty(synthetic_images, synthetic_emotions, synthetic_subjects,

@@ -132,13 +132,9 @@ MAY_GROW = {"runs", "repeats"}
 
 def settings_of(protocol):
     """{name: its default, or a function (settings, experiment) of it} of a protocol."""
-    defaults = {}
-    for name, setting in SETTINGS.items():
-        if name in defaults_of(protocol):
-            defaults[name] = defaults_of(protocol)[name]
-        elif setting.default is not None:
-            defaults[name] = setting.default
-    return defaults | {"protocol": protocol}
+    own = defaults_of(protocol)
+    return {name: own.get(name, setting.default) for name, setting in SETTINGS.items()
+            if name in own or setting.default is not None} | {"protocol": protocol}
 
 
 def default_settings(given, experiment):
@@ -158,16 +154,14 @@ def setting_help(name):
     def in_words(default):
         return " ".join(default.__doc__.split()) if callable(default) else str(default)
 
-    default = setting.default
-    if default is None:
-        values = {protocol: in_words(defaults_of(protocol)[name]) for protocol in PROTOCOLS
-                  if name in defaults_of(protocol)}
-        by_value = {value: [protocol for protocol in values if values[protocol] == value]
-                    for value in values.values()}
-        words = "; ".join(f"{', '.join(protocols)}: {value}"
-                          for value, protocols in by_value.items())
+    if setting.default is not None:
+        words = in_words(setting.default) or "none"
     else:
-        words = in_words(default) or "none"
+        protocols = {}  # by their default
+        for protocol in PROTOCOLS:
+            if name in defaults_of(protocol):
+                protocols.setdefault(in_words(defaults_of(protocol)[name]), []).append(protocol)
+        words = "; ".join(f"{', '.join(names)}: {value}" for value, names in protocols.items())
     return f"{setting.help} (default: {words}; {setting.reason})".replace("%", "%%")
 
 
@@ -305,11 +299,6 @@ def open_experiment(folder, kinds=("train",)):
     utils.require([experiment.file(run, kind) for run in experiment.runs for kind in kinds],
                   utils.command("train_cae.py", experiment.path))
     return experiment
-
-
-def split_settings(experiment, run):
-    """What train.npz and test.npz of a run note as their settings."""
-    return {"experiment": experiment.identity, "run": run}
 
 
 def default_folder():

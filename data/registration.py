@@ -128,6 +128,13 @@ def warp(wide_crop, transform):
     return np.asarray(large.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
+def registered_faces(images, wide_crops, transforms):
+    """uint8 (n, 48, 48): each face under its transform, or as it is in `images` where `register`
+    found none, which is all 0."""
+    return np.stack([warp(wide_crop, transform) if transform.any() else image
+                     for image, wide_crop, transform in zip(images, wide_crops, transforms)])
+
+
 def patches(wide_crops):
     """uint8 (n, 128, 128): the wide crops made small, the box in the middle."""
     small = []

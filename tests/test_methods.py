@@ -97,9 +97,9 @@ def test_pairs_of_emotions_and_their_budget():
     many = {"a": np.zeros((60, 2)), "b": np.zeros((1000, 2))}
     settings = {"batch": 4, "pair_epochs": 8}
     # An epoch is 15 and 250 steps: 3 of 800 steps. Of 200 one of all pairs of faces is too much.
-    assert pair_plan(many, settings, 200) == ({"a": (1600, 45), "b": (1600, 750)}, 3)
-    assert pair_plan(many, settings, 50) == ({"a": (400, 15), "b": (400, 100)}, 1)
-    assert pair_plan(many, settings, 10**6)[1] == 8 and pair_plan({}, settings, 50) == ({}, 0)
+    assert pair_plan(many, settings, 200) == (1600, 3, {"a": 45, "b": 750})
+    assert pair_plan(many, settings, 50) == (400, 1, {"a": 15, "b": 100})
+    assert pair_plan(many, settings, 10**6)[1] == 8 and pair_plan({}, settings, 50) == (0, 0, {})
 
 
 # ------------------------------------------------------------------------------------ the methods
