@@ -3,6 +3,7 @@ it to 48 x 48."""
 
 import collections
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
@@ -112,7 +113,8 @@ def load_faces(path, crop="", subject="", emotion="", labels="", complete=True,
         for what cannot be read
     """
     path = Path(path)
-    entries, notes = read(path, emotion, subject, option, labels, subject_optional)
+    entries, notes = read(path, emotion=emotion, subject=subject, option=option, labels=labels,
+                          subject_optional=subject_optional)
     # By file name first: the published split depends on it, and layouts differ in folders only.
     entries.sort(key=lambda entry: (base(entry.name), entry.name))
     for entry, other in itertools.pairwise(entries):
@@ -450,8 +452,8 @@ def framed(entry, grey, crop):
 
     The paper's way: cut, then scale, bilinear over the area that shrinks.
     """
-    grey, (x, y, side) = CROPS[crop](entry, grey) if crop in CROPS else \
-        (grey, fixed_box(entry, grey, crop))
+    cut = CROPS.get(crop, functools.partial(fixed_box, crop=crop))
+    grey, (x, y, side) = cut(entry, grey)
     image = grey.crop((x, y, x + side, y + side)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     margin = math.ceil(MARGIN * side)
     left, top = max(0, x - margin), max(0, y - margin)
@@ -468,12 +470,12 @@ def framed(entry, grey, crop):
 
 
 def fixed_box(entry, grey, crop):
-    """(x, y, side) of "X,Y,SIDE", which has to lie in the image."""
+    """"X,Y,SIDE", which has to lie in the image."""
     x, y, side = map(int, crop.split(","))
     if not side or x + side > grey.width or y + side > grey.height:
         raise Problem(f"{entry.place}: {grey.width} x {grey.height} pixels, too small for the box "
                       f"{x},{y},{side}; correct it, or give --crop square or none")
-    return x, y, side
+    return grey, (x, y, side)
 
 
 def whole_image(entry, grey):

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from data.reading.words import base, folders_of, stem
+from data.reading.words import base, counted_by, folders_of, stem
 from utils import listed
 
 TWIN = 1.5  # grey levels, mean over pixels, by which recompressed faces differ at most
@@ -21,7 +21,6 @@ ENOUGH = 1000  # twins to be warned of
 FRAME = re.compile(r"(.*\d.*?)[_-](?:(?:frame|img|image)[_-]?\d+|\d{3,})", re.IGNORECASE)
 FRAME_OR_TAKE = re.compile(r"(.*\d.*?)[_-]\d+")
 FRAME_ALONE = re.compile(r"(?:frame|img|image)?[ _-]?\d+", re.IGNORECASE)
-NUMBERED_FOLDER = re.compile(r"[^\W\d_]{1,10}[ _.-]?\d+|\d{2,}")
 
 
 def twin_notes(faces):
@@ -147,7 +146,7 @@ def sequences(names):
         elif take and counts[take[1]] > 2:
             result.append(base(take[1]))
         elif FRAME_ALONE.fullmatch(base(stem(name))) and \
-                any(map(NUMBERED_FOLDER.fullmatch, folders[-2:])):
+                any(len(folder) > 1 and counted_by(folder) for folder in folders[-2:]):
             result.append("/".join(folders))
         else:
             result.append("")

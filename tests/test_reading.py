@@ -293,6 +293,15 @@ def test_unlabelled_images_of_a_contest_are_left_out(tmp_path):
     assert columns(entries)[0] == "angry happy sad unknown"
 
 
+def test_subjects_that_are_asked_for_beside_unlabelled_images(tmp_path):
+    folder = lay(tmp_path / "faces", images("train/{emotion}/{person}/{take}.png",
+                                            "test/{take}.png"))
+    entries, notes = read(folder, subject="^[^/]+/[^/]+/([^/]+)/")
+    emotions, subjects, splits = columns(entries)
+    assert (emotions, splits) == (WORDS, "train") and len(subjects.split()) == len(SUBJECTS)
+    assert "2 images lie in no folder" in " ".join(notes)
+
+
 @pytest.mark.parametrize("name", [".ipynb_checkpoints", "@eaDir", "#recycle", "__MACOSX", ".git/x",
                                   "lost+found", "$RECYCLE.BIN", "System Volume Information"])
 def test_system_folders_are_skipped_and_counted(name, tmp_path):

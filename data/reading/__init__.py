@@ -42,7 +42,7 @@ class Listing(NamedTuple):
     tables: dict  # {File of a table: why it cannot be read, "" if it can}
 
 
-def read(path, emotion="", subject="", option="--data", labels="", subject_optional=False):
+def read(path, *, emotion="", subject="", option="--data", labels="", subject_optional=False):
     """The faces of a folder, zip or table, whatever its layout.
 
     Parameters
@@ -72,13 +72,15 @@ def read(path, emotion="", subject="", option="--data", labels="", subject_optio
         found, notes = files.list_folder(path) if path.is_dir() else files.list_zip(path, option)
         listing = listing_of(encodable(path), option, notes, found)
         entries, reader_notes = read_listing(listing, emotion, subject, parsed_labels(labels))
+        notes = listing.notes
     else:
         notes = []
         entries, reader_notes = read_table(files.file_at(path), tables.beside(path.parent))
     if emotion:
         entries = [entry._replace(emotion=matched(entry, emotion, "--emotion"))
                    for entry in entries]
-    if subject_optional and subject and not any(located(subject, entry.name) for entry in entries):
+    if subject_optional and subject and not any(trees.located(subject, entry.name)[1]
+                                                for entry in entries):
         reader_notes.append(f"--subject matches no name of {option} and is not used for it")
     elif subject:
         entries = [entry._replace(subject=matched(entry, subject, "--subject"))
@@ -117,12 +119,12 @@ def listing_of(place, option, notes, found):
     kinds = collections.Counter(suffix(file) or "no suffix" for file in unread)
     counts = [f"{kind} {count}" for kind, count in kinds.most_common()]
     if unread:
-        notes.append(f"{len(unread)} files that are no images: {listed(counts, 5)}")
+        notes = [*notes, f"{len(unread)} files that are no images: {listed(counts, 5)}"]
     with_images = {posixpath.dirname(file.name) for file in images}
     empty = sorted({folder for file in others for folder in [posixpath.dirname(file.name)]
                     if meaning(base(folder)) and folder not in with_images})
     if empty:
-        notes.append(f"no image that can be read lies in {listed(empty, 8)}")
+        notes = [*notes, f"no image that can be read lies in {listed(empty, 8)}"]
     return Listing(place, option, notes, found, images, tables_there)
 
 
@@ -146,14 +148,13 @@ def read_table(file, find):
 def read_listing(listing, emotion, subject, renamed):
     """(entries, notes) of a folder or zip: by a known data set, by folders, by the tables in it."""
     images, readable = listing.images, [file for file, why in listing.tables.items() if not why]
-    spans = [[span_of(pattern, file.name) for file in images] for pattern in (subject, emotion)]
     faces = not emotion and (datasets.labelled_faces(listing.files, images)
                              or datasets.named_faces(images))
     if faces:
         return faces
     try:
-        faces = unlabelled(images, spans) if emotion and images else \
-            trees.read_tree(images, renamed, subject and spans[0])
+        faces = to_be_labelled(images, subject, emotion) if emotion and images else \
+            trees.read_tree(images, renamed, subject)
     except Problem as problem:
         raise refusal(listing, str(problem)) from None
     if faces:
@@ -171,11 +172,11 @@ def read_listing(listing, emotion, subject, renamed):
                   "holds no image that can be read")
 
 
-def unlabelled(images, spans):
+def to_be_labelled(images, subject, emotion):
     """(entries, notes) for --emotion to label; subjects where a known data set's names tell."""
     named, names = datasets.named_faces(images), [file.name for file in images]
     subjects = [entry.subject for entry in named[0]] if named else [""] * len(images)
-    splits = trees.splits_of(trees.levels_of(names, *spans), names)
+    splits = trees.splits_of(trees.levels_of(names, subject, emotion), names)
     return [Entry(file.name, who, "", split, (), file.read, file.place)
             for file, who, split in zip(images, subjects, splits)], []
 
@@ -201,26 +202,9 @@ def read_tables(listing, readable):
     return entries, notes
 
 
-# ------------------------------------------------------------------------------------- patterns
-def located(pattern, name):
-    """(start, end) in a path of what a pattern finds in the file's name or else in the path: its
-    first group that is not empty or, without groups, all of the match; None for nothing."""
-    for start in (len(name) - len(base(name)), 0):
-        match = re.search(pattern, name[start:])
-        groups = range(1, match.re.groups + 1) if match and match.re.groups else [0]
-        for group in groups if match else ():
-            if match[group]:
-                return tuple(start + place for place in match.span(group))
-    return None
-
-
-def span_of(pattern, name):
-    return (pattern and located(pattern, name)) or (0, 0)
-
-
 def matched(entry, pattern, option):
     """What a pattern finds in the name of an entry's file."""
-    start, end = span_of(pattern, entry.name)
+    start, end = trees.located(pattern, entry.name)
     if start == end:
         raise Problem(f"{entry.place}: {option} {pattern} does not match this name; correct the "
                       f"pattern, or list the faces in a CSV")

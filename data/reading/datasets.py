@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from data.reading import tables, trees
+from data.reading import tables
 from data.reading.files import Entry
 from data.reading.words import EMOTION_NAMES, base, split_in, stem
 from utils import Problem, listed
@@ -37,9 +37,9 @@ def named_faces(images):
                                  for file in images]
         if not matches or not all(matches):
             continue
-        names = [file.name for file in images]  # some in a folder called test are no split
-        splits = trees.splits_of(trees.levels_of(names), names) if all(map(split_in, names)) \
-            else [""] * len(names)
+        splits = [split_in(file.name) for file in images]
+        if not all(splits) or "train" not in splits:  # some in a folder called test are no split
+            splits = [""] * len(images)
         entries = [Entry(match[0], match["subject"], row.labels.get(
             match["emotion"].upper(), match["emotion"].lower()), split, (), file.read, file.place)
             for file, match, split in zip(images, matches, splits)]
@@ -86,11 +86,9 @@ def raf_db(lists, images, labels):
     if len(lists) > 1:
         raise Problem(f"{lists[0].place}: and {lists[1].name}, two lists of labels; give the "
                       f"folder of one of them, basic or compound")
-    by_stem = {}
-    for file in images:  # an aligned face rather than the photograph that it is cut from
-        name = base(stem(file.name))
-        if name.endswith("_aligned") or name not in by_stem:
-            by_stem[name.removesuffix("_aligned")] = file
+    # An aligned face, of which the last one counts, rather than the photograph it is cut from.
+    by_stem = {base(stem(file.name)).removesuffix("_aligned"): file for file in sorted(
+        images, key=lambda file: stem(file.name).endswith("_aligned"))}
     lines = [line.split() for line in text_of(lists[0]).splitlines() if line.strip()]
     for number, words in enumerate(lines, 1):
         if len(words) != 2 or words[1] not in RAFDB_COMPOUND:

@@ -81,10 +81,20 @@ def file_at(path, name=""):
     return File(name or place, place, functools.partial(open_file, Path(path), place))
 
 
-def skipped_note(skipped):
-    """What is said of hidden and system files: a list of sentences."""
-    return [f"hidden or system files and folders were skipped: {listed(sorted(skipped), 3)}"] \
-        if skipped else []
+def kept(files, skipped, notes=()):
+    """(files in the order of their names, notes) without those of experiments, which are results.
+
+    skipped: the hidden and system files and folders that are not among them.
+    """
+    experiments = {file.name.removesuffix("experiment.json") for file in files
+                   if posixpath.basename(file.name) == "experiment.json"}
+    files = [file for file in files if not file.name.startswith(tuple(experiments))]
+    left_out = {"hidden or system files and folders": skipped,
+                "folders with an experiment.json are results and": [
+                    folder.strip("/") or "all" for folder in experiments]}
+    return sorted(files, key=lambda file: file.name), [*notes, *(
+        f"{what} were skipped: {listed(sorted(names), 3)}" for what, names in left_out.items()
+        if names)]
 
 
 def list_folder(root):
@@ -93,13 +103,13 @@ def list_folder(root):
     Returns (list of `File`, notes). A folder that links reach a second time is read once. Raises
     `Problem` for a folder that may not be read.
     """
-    files, skipped, notes, visited = [], [], [], set()
-    real_root = Path(os.path.realpath(root))
+    files, skipped, notes = [], [], []
+    visited = set(map(str, Path(os.path.realpath(root)).parents))  # a link may lead above it
     todo = collections.deque([root])
     while todo:
         folder = todo.pop()
         real = os.path.realpath(folder)
-        if real in visited or (folder != root and real_root.is_relative_to(real)):
+        if real in visited:
             notes.append(f"{encodable(folder)}: links to a folder that is read already; skipped")
             continue
         visited.add(real)
@@ -120,20 +130,7 @@ def list_folder(root):
                 todo.appendleft(path)  # after all that is no link
             else:
                 todo.append(path)
-    return without_experiments(files, skipped_note(skipped) + notes)
-
-
-def without_experiments(files, notes):
-    """(files in the order of their names, notes) without those of experiments, which are results.
-    """
-    folders = {posixpath.dirname(file.name) + "/" for file in files
-               if posixpath.basename(file.name) == "experiment.json"}
-    if folders:
-        notes = [*notes, f"folders with an experiment.json are results and were skipped: "
-                         f"{listed(sorted(folder.strip('/') or 'all' for folder in folders), 3)}"]
-    starts = tuple("" if folder == "/" else folder for folder in folders)
-    files = [file for file in files if not starts or not file.name.startswith(starts)]
-    return sorted(files, key=lambda file: file.name), notes
+    return kept(files, skipped, notes)
 
 
 def list_zip(path, option):
@@ -172,7 +169,7 @@ def list_zip(path, option):
             skipped.add("/".join(parts[:system + 1]))
         elif parts:
             files.append(File(name, place, functools.partial(open_member, member, place)))
-    return without_experiments(files, skipped_note(skipped))
+    return kept(files, skipped)
 
 
 def in_letters(name):

@@ -68,7 +68,7 @@ def opened(file, find=None):
         reader = csv.reader(itertools.chain([head], lines), strict=True, skipinitialspace=True,
                             delimiter=max(",;\t", key=head.count))
         names = [cell.strip().lower() for cell in next(reader, [])]
-        columns = {name or number: number for number, name in enumerate(names)}
+        columns = {name: number for number, name in enumerate(names) if name}
         twice = [name for name, count in collections.Counter(names).items() if name and count > 1]
         if any(map(is_data, names)) and not known_columns(columns):
             raise Problem(f"{file.place}: its first line is no header but data ({names[0]}); put "
@@ -98,7 +98,7 @@ def rows_of(reader, width, place):
 
 def names_of(columns, kind):
     """The columns of this kind, in the order of COLUMNS."""
-    plain = {re.sub("[^a-z0-9]", "", str(name)): name for name in columns}
+    plain = {re.sub("[^a-z0-9]", "", name): name for name in columns}
     return [plain[alias] for alias in COLUMNS[kind] if alias in plain]
 
 
@@ -109,7 +109,7 @@ def known_columns(columns):
     if "x" not in known and "y" not in known:  # then it is the size of the image
         known.pop("side", None)
         known.pop("height", None)
-    if "emotion" not in known and sum(bool(meaning(str(name))) for name in columns) > 1:
+    if "emotion" not in known and sum(bool(meaning(name)) for name in columns) > 1:
         known["emotion"] = None
     return known
 
@@ -215,8 +215,8 @@ def column_notes(table, split_column):
         if len(names) > 1:
             notes.append(f"{table.place}: of the columns {listed(names, 4)} only {names[0]} is "
                          f"read")
-    ignored = [name for name, number in table.columns.items() if isinstance(name, str)
-               and number not in {*table.known.values(), split_column}
+    ignored = [name for name, number in table.columns.items()
+               if number not in {*table.known.values(), split_column}
                and not (table.known["emotion"] is None and meaning(name))]
     return notes + [f"{table.place}: columns that are not read: {listed(ignored, 8)}"] \
         * bool(ignored)
@@ -232,7 +232,7 @@ def emotion_of(table, place, cells):
         label = re.sub(r"^(-?\d+)\.0*$", r"\1", cells[table.known["emotion"]])
     else:  # 0 or 1 in a column for each emotion, as Roboflow exports classes
         flags = {name: FLAGS.get(cells[number].lower()) for name, number in table.columns.items()
-                 if meaning(str(name))}
+                 if meaning(name)}
         if None in flags.values():
             raise Problem(f"{place}: has other numbers than 0 and 1 in the columns of emotions; "
                           f"put the label of each face into a column emotion")
@@ -291,37 +291,33 @@ def spellings(text):
             yield unicodedata.normalize(form, tail)
 
 
-def finder(folder, file_named):
-    """A function that gives the `File` a cell of a table in `folder` names, or None: beside the
-    table, in images/, and in the folder above and its images/.
+def candidates(folder, text):
+    """(path, spelling) of where a file may lie that a cell of a table in `folder` names: beside the
+    table, in images/, and in the folder above and its images/."""
+    for spelling in spellings(text) if text else ():
+        for place in ("", "images", "../images", ".."):
+            yield posixpath.normpath(posixpath.join(folder, place, spelling)), spelling
 
-    file_named: gives the `File` at a path, and by the path as the cell has it, or None.
+
+def beside(folder):
+    """A function that gives the `File` a cell of a table names, or None: the table lies on a disk.
     """
     def find(text):
-        for spelling in spellings(text) if text else ():
-            for place in ("", "images", "../images", ".."):
-                path = posixpath.normpath(posixpath.join(folder, place, spelling))
-                file = file_named(path, spelling)
-                if file:
-                    return file
+        for path, spelling in candidates(str(folder), text):
+            if os.path.isfile(path):
+                return file_at(path, posixpath.normpath(encodable(spelling)))
         return None
 
     return find
 
 
-def beside(folder):
-    """The `finder` of a table that lies on a disk."""
-    return finder(str(folder), lambda path, text: file_at(path, posixpath.normpath(encodable(text)))
-                  if os.path.isfile(path) else None)
-
-
 def within(files, table):
-    """The `finder` of a table among the files of a folder or zip: it finds none but these; also the
-    only one whose path ends as the cell does. A file in the other side of a split is not meant."""
+    """The same for a table in a folder or zip. It finds these files alone: one that lies near or,
+    failing that, the only one whose path ends as the cell does; none in the other side of a split.
+    """
     by_name, by_base = {file.name: file for file in files}, collections.defaultdict(list)
     for file in files:
         by_base[base(file.name)].append(file)
-    find_near = finder(posixpath.dirname(table.name), lambda path, text: by_name.get(path))
 
     def find(text):
         side = split_in(text.replace("\\", "/"))
@@ -329,9 +325,9 @@ def within(files, table):
         def meant(file):
             return not side or split_in(file.name) in ("", side)
 
-        near = find_near(text)
-        if near and meant(near):
-            return near
+        for path, _ in candidates(posixpath.dirname(table.name), text):
+            if path in by_name and meant(by_name[path]):
+                return by_name[path]
         for tail in spellings(text):
             matches = [file for file in by_base[base(tail)]
                        if f"/{file.name}".endswith(f"/{tail}") and meant(file)]

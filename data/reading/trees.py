@@ -24,14 +24,14 @@ from data.reading.words import (
 from utils import Problem, listed
 
 
-def read_tree(images, renamed=(), subjects_given=None):
+def read_tree(images, renamed, subject):
     """The faces of a folder whose emotions are folders.
 
     Parameters
     ----------
     images : list of File
     renamed : labels that --labels names, which are words for emotions too
-    subjects_given : for each image the part of its path that --subject finds, (start, end); or None
+    subject : the pattern of --subject, or ""
 
     Returns
     -------
@@ -45,7 +45,7 @@ def read_tree(images, renamed=(), subjects_given=None):
     images, notes = with_emotions(images, renamed)
     names = [file.name for file in images]
     levels = levels_of(names)
-    without_subjects = levels_of(names, subjects_given) if subjects_given else levels
+    without_subjects = levels_of(names, subject)
     emotion = emotion_level(without_subjects, renamed)
     if emotion is None:
         return None
@@ -54,23 +54,32 @@ def read_tree(images, renamed=(), subjects_given=None):
         notes.append(f"emotions are the folders {listed(sorted(set(labels)), 3)}")
     splits = splits_of(without_subjects, names, emotion)
     subjects = [""] * len(names)
-    if not subjects_given:
+    if not subject:
         subjects, subject_notes = subjects_of(levels, emotion)
         notes += subject_notes
     return [Entry(file.name, subject, label, split, (), file.read, file.place)
             for file, subject, label, split in zip(images, subjects, labels, splits)], notes
 
 
-def levels_of(names, *spans):
-    """{level: its folder above each file}.
+def located(pattern, name):
+    """(start, end) in a path of what a pattern finds in the file's name or else in the path: its
+    first group that is not empty or, without groups, all of the match; (0, 0) for nothing."""
+    for start in (len(name) - len(base(name)), 0):
+        match = re.search(pattern, name[start:])
+        for group in range(bool(match.re.groups), match.re.groups + 1) if match else ():
+            if match[group]:
+                return start + match.start(group), start + match.end(group)
+    return 0, 0
 
-    spans: lists of (start, end) in each name: what a pattern finds there is no folder's name.
-    """
-    letters = [list(name) for name in names]
-    for column in spans:
-        for name, (start, end) in zip(letters, column):
-            name[start:end] = ["/" if letter == "/" else "\0" for letter in name[start:end]]
-    paths = ["".join(name).split("/")[:-1] for name in letters]
+
+def levels_of(names, *patterns):
+    """{level: its folder above each file}. What a pattern finds in a path is no folder's name."""
+    paths = []
+    for name in names:
+        letters = list(name)
+        for start, end in (located(pattern, name) for pattern in patterns):
+            letters[start:end] = ["/" if letter == "/" else "\0" for letter in letters[start:end]]
+        paths.append("".join(letters).split("/")[:-1])
     least, most = min(map(len, paths), default=0), max(map(len, paths), default=0)
     numbers = [*range(-1, -least - 1, -1), *range(least)] if least < most else range(least)
     return {number: [path[number] for path in paths] for number in numbers}
@@ -188,12 +197,9 @@ def subjects_of(levels, emotion):
 
 def crosses(folders, labels):
     """Whether most labels have several of these folders, and most folders several labels."""
-    labels_of, folders_with = collections.defaultdict(set), collections.defaultdict(set)
-    for folder, label in zip(folders, labels):
-        labels_of[folder].add(label)
-        folders_with[label].add(folder)
-    return all(sum(len(partners) > 1 for partners in table.values()) > len(table) / 2
-               for table in (labels_of, folders_with))
+    pairs = set(zip(folders, labels))
+    return all(sum(count > 1 for count in counts.values()) > len(counts) / 2
+               for counts in map(collections.Counter, zip(*pairs)))
 
 
 # ------------------------------------------------------------------------------- what names tell

@@ -33,9 +33,9 @@ NUMBERED = {
 EMOTION_NAMES = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "NE": "neutral",
                  "SA": "sadness", "SU": "surprise"}  # JAFFE's codes
 # Those of JAFFE, KDEF (AF: afraid) and CREMA-D.
-CODES = {"an": "anger", "ang": "anger", "di": "disgust", "dis": "disgust", "fe": "fear",
-         "af": "fear", "fea": "fear", "ha": "happiness", "hap": "happiness", "ne": "neutral",
-         "neu": "neutral", "sa": "sadness", "su": "surprise", "sur": "surprise", "con": "contempt"}
+CODES = {code.lower(): name for code, name in EMOTION_NAMES.items()} | {
+    "ang": "anger", "dis": "disgust", "af": "fear", "fea": "fear", "hap": "happiness",
+    "neu": "neutral", "sur": "surprise", "con": "contempt"}
 # English (nouns, adjectives, the adverbs of RAF-DB's compound emotions), German, French, Spanish,
 # Portuguese, Italian, Dutch, Turkish, Polish, Russian, Chinese, Japanese, Korean.
 WORDS = {
@@ -89,10 +89,15 @@ def bare(text):
 MEANINGS = {bare(word): meaning for meaning, words in WORDS.items() for word in words.split()}
 
 
+def parted(text):
+    """"Public Test" of PublicTest."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+
+
 def words_of(text):
     """The words of a name without numbers and signs: two of "01-HappilySurprised"."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    return [bare(word) for word in re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", parted))]
+    composed = unicodedata.normalize("NFC", parted(text))
+    return [bare(word) for word in re.findall(r"[^\W\d_]+", composed)]
 
 
 @functools.cache
@@ -118,7 +123,7 @@ def names_emotion(text):
 @functools.cache
 def split_of(name):
     """The side of a split, "train", "val" or "test", that a name has a word for; "" if not one."""
-    for text in (name, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)):  # PublicTest before Test
+    for text in (name, parted(name)):  # PublicTest before Test
         sides = {SIDES[word] for word in WORD.findall(text.lower()) if word in SIDES}
         if len(sides) == 1:
             return sides.pop()
