@@ -299,12 +299,6 @@ DEFAULT_METHODS = ["translate", "person-mean", "interpolate", "blend"]
 
 
 # ------------------------------------------------------------------------------------- the stage
-def network_faces(train):
-    """The `Faces` of a train.npz with images float32 (n, 48, 48, 1) in [0, 1]."""
-    faces = faces_of(train)
-    return faces._replace(images=as_input(faces.images))
-
-
 def make_synthetic(train, caes, synthetic=None, *, method, latent, theta, max_synthetic, balance,
                    seed):
     """Make the faces of a method or control.
@@ -327,8 +321,10 @@ def make_synthetic(train, caes, synthetic=None, *, method, latent, theta, max_sy
     dict
         The arrays of a `Synthetic`, and "names", str (m,), of the training faces.
     """
-    faces = network_faces(train)
-    row, encode, decode, translate_by = METHODS[method], None, None, None
+    faces = faces_of(train)
+    faces = faces._replace(images=as_input(faces.images))
+    row = METHODS[method]
+    encode = decode = translate_by = None  # the tools that the method does not need
     if row.needs:
         model = build_cae(latent)
     if row.needs == "cae":
@@ -398,7 +394,7 @@ def main():
                      "pairs": [pair_file(experiment, run, *pair) for pair in pairs]}
         for method in chosen:
             row = METHODS[method]
-            utils.require(cae_files[row.needs], utils.command("train_cae.py", experiment.path))
+            utils.require(cae_files[row.needs], experiment.command("train_cae.py"))
             inputs = {"train": train_file, "caes": cae_files[row.needs]}
             if row.control_of:
                 inputs["synthetic"] = experiment.file(run, "synthetic", row.control_of)
@@ -415,7 +411,7 @@ def main():
     draw(experiment, options)
     if options.png:
         export(experiment, chosen, options.png)
-    print(f"next: {utils.command('train_classifier.py', experiment.path)}")
+    print(f"next: {experiment.command('train_classifier.py')}")
 
 
 def possible_methods(experiment, asked, redo):

@@ -125,9 +125,8 @@ def evaluate(experiment):
     """The contents of metrics.json, as results/README.md lists them; predictions.csv is written on
     the way."""
     arms, protocol = trained_arms(experiment), experiment.protocol
-    require_classifiers(experiment, arms)
     utils.require([file for arm in arms for file in classifier_files(experiment, arm)],
-                  utils.command("train_classifier.py", experiment.path, "--arms", ",".join(arms)))
+                  experiment.command("train_classifier.py", "--arms", ",".join(arms)))
     tests, predicted = predict(experiment, arms)
     arrays = utils.load_arrays(experiment.file(0, "train"))
     train, transforms = faces_of(arrays), arrays["transforms"]
@@ -172,12 +171,6 @@ def evaluate(experiment):
                      "nearest_neighbour": results["1-NN"]["accuracy"]["mean"]},
         "novelty": {method: how_new(train, file)
                     for method, file in synthetic_of(experiment, 0).items()}, "paper": report.PAPER}
-
-
-def require_classifiers(experiment, arms):
-    if "none" not in arms:
-        raise Problem(f"{experiment.folder}: no classifiers yet; run "
-                      f"{utils.command('train_classifier.py', experiment.path)}")
 
 
 def confusion(runs, tests, emotions):
@@ -298,7 +291,7 @@ def predict_photos(experiment, paths, arm, asked_for):
         utils.warn(f"of each photograph the networks see {seen}; where the face lies elsewhere, "
                    f"give --crop")
     utils.require(classifier_files(experiment, arm),
-                  utils.command("train_classifier.py", experiment.path, "--arms", arm))
+                  experiment.command("train_classifier.py", "--arms", arm))
     images, wide_crops = zip(*photos)
     probabilities = []
     for run in experiment.runs:
@@ -324,7 +317,6 @@ def main():
             raise Problem("--predict: takes one experiment")
         experiment = open_experiment(options.experiments[0] if options.experiments else None)
         arms = trained_arms(experiment)
-        require_classifiers(experiment, arms)
         arm = next((arm for arm in arms if arm in METHODS), "none") \
             if options.arm is None else options.arm
         if arm not in arms:

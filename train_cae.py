@@ -308,14 +308,14 @@ def main():
                 {"source": source, "target": target, "pair_epochs": pair_epochs,
                  "max_pairs": max_pairs, **common}, pair_steps))
     if options.scope == "pairs":
-        utils.require([job.path for job in jobs], utils.command("train_cae.py", experiment.path))
+        utils.require([job.path for job in jobs], experiment.command("train_cae.py"))
     else:
         utils.run_jobs(jobs, "training CAEs", options)
     utils.run_jobs(pair_jobs, "training a CAE per emotion pair", options)
     draw_cae(experiment, options)
     methods = ["--methods interpolate"] if options.scope == "all" else []  # others need the pairs
     print(f"experiment: {utils.printable(experiment.folder)}\n"
-          f"next: {utils.command('augment.py', experiment.path, *methods)}")
+          f"next: {experiment.command('augment.py', *methods)}")
 
 
 def pair_plan(pairs, settings, steps_of_cae):

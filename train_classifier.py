@@ -575,9 +575,16 @@ def set_weights(model, file):
 
 
 def trained_arms(experiment):
-    """The arms of which the first run has a classifier, in the order of `all_arms`."""
-    return [name for name in all_arms(experiment)
+    """The arms of which the first run has a classifier, in the order of `all_arms`.
+
+    Raises `Problem` if none, which is always trained, is not among them.
+    """
+    arms = [name for name in all_arms(experiment)
             if classifier_file(experiment, 0, name, 0).exists()]
+    if "none" not in arms:
+        raise Problem(f"{experiment.folder}: no classifiers yet; run "
+                      f"{experiment.command('train_classifier.py')}")
+    return arms
 
 
 # ------------------------------------------------------------------------------------- the stage
@@ -591,7 +598,7 @@ def main():
                       f"--network {' or '.join(NETWORKS)}")
     if not options.arms and not synthetic_of(experiment, 0):
         raise Problem(f"{experiment.folder}: no synthetic faces yet; run "
-                      f"{utils.command('augment.py', experiment.path)} first, or give --arms none")
+                      f"{experiment.command('augment.py')} first, or give --arms none")
     asked, redone = (all_arms(experiment) if "all" in names else names
                      for names in (options.arms, options.redo))
     names = ["none", *(asked or default_arms(experiment)), *redone]
@@ -612,8 +619,8 @@ def main():
         faces, cost = {"train": experiment.file(run, "train")}, 1
         if arm.method:
             faces["synthetic"] = experiment.file(run, "synthetic", arm.method)
-            utils.require([faces["synthetic"]], utils.command(
-                "augment.py", experiment.path, "--methods", arm.method))
+            utils.require([faces["synthetic"]], experiment.command(
+                "augment.py", "--methods", arm.method))
             check_parents(**faces)
         if early_stopping:  # an epoch takes as much time as there are faces
             cost = sum(map(number_of_faces, faces.values()))
@@ -632,7 +639,7 @@ def main():
     draw(experiment, options)
     if options.keras:
         export(experiment, arms)
-    print(f"next: {utils.command('evaluate.py', experiment.path)}")
+    print(f"next: {experiment.command('evaluate.py')}")
 
 
 def export(experiment, arms):

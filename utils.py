@@ -242,13 +242,13 @@ def up_to_date(path):
         for name, digest_then in note["inputs"].items())
 
 
-def require(paths, command):
-    """Raise `Problem` unless all files are up to date; `command` makes them."""
+def require(paths, remedy):
+    """Raise `Problem` unless all files are up to date; `remedy` is the command that makes them."""
     missing = [path for path in paths if not up_to_date(path)]
     if missing:
         names = listed(dict.fromkeys(path.name for path in missing), 4)
         runs = listed(dict.fromkeys(path.parent.name for path in missing), 8)
-        raise Problem(f"missing or outdated: {names} in {runs}; run {command}")
+        raise Problem(f"missing or outdated: {names} in {runs}; run {remedy}")
 
 
 def run_jobs(jobs, label, options, redo=()):

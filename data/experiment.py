@@ -198,10 +198,9 @@ class Experiment:
                     if name not in (*MAY_GROW, "test")}  # the fingerprint tells the test faces
         return utils.digest(json.dumps([self.fingerprint, self.emotions, settings]))
 
-    @property
-    def path(self):
-        """The folder as one would type it in a shell here."""
-        return utils.path_quoted(self.folder)
+    def command(self, script, *words):
+        """python augment.py results/standin-published: what to paste in the current folder."""
+        return utils.command(script, utils.path_quoted(self.folder), *words)
 
     @property
     def changes(self):
@@ -297,7 +296,7 @@ def open_experiment(folder, kinds=("train",)):
     experiment = read_experiment(default_folder() if folder is None else folder, kinds)
     utils.warn(*experiment.changes)
     utils.require([experiment.file(run, kind) for run in experiment.runs for kind in kinds],
-                  utils.command("train_cae.py", experiment.path))
+                  experiment.command("train_cae.py"))
     return experiment
 
 

@@ -172,9 +172,9 @@ def commands(experiment, arms):
     methods = dict.fromkeys(values["method"] for values in arms.values() if values["method"])
     methods = ["--methods", ",".join(methods)] if methods else []
     return [utils.command("train_cae.py", *words),
-            utils.command("augment.py", experiment.path, *methods),
-            utils.command("train_classifier.py", experiment.path, "--arms", ",".join(arms)),
-            utils.command("evaluate.py", experiment.path)]
+            experiment.command("augment.py", *methods),
+            experiment.command("train_classifier.py", "--arms", ",".join(arms)),
+            experiment.command("evaluate.py")]
 
 
 def source(metrics):
@@ -388,8 +388,7 @@ def draw_confusion(metrics):
             im_kw={"vmin": 0, "vmax": 100}, xticks_rotation=90 if max(map(len, labels)) > 2 else 0)
         for text, value in zip(drawn.text_.flat, share.flat):
             text.set_color("white" if value > 60 else "black")
-        title = f"{arm}: {values['accuracy']['mean']:.1f} %" if "accuracy" in values else arm
-        axes.set_title(title, fontsize=9)
+        axes.set_title(f"{arm}: {values['accuracy']['mean']:.1f} %", fontsize=9)
         axes.set(xlabel="predicted, % of the true emotion", ylabel="true")
         axes.tick_params(labelsize=7)
     return figure

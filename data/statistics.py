@@ -385,22 +385,22 @@ class Question(NamedTuple):
     text: str
     arm: str  # that the question is about
     other: str  # that it is set against
-    same_steps: bool  # asked only where all arms take as many optimiser steps
+    same_steps: bool = False  # asked only where all arms take as many optimiser steps
 
 
 # {method} is each method in turn, {control} the control that METHODS names for it. A question is
 # asked where both arms were trained.
 QUESTIONS = [
-    Question("Does {method} beat no augmentation?", "{method}", "none", False),
-    Question("Does {method} do more than longer training?", "{method}", "longer-{method}", False),
+    Question("Does {method} beat no augmentation?", "{method}", "none"),
+    Question("Does {method} do more than longer training?", "{method}", "longer-{method}"),
     Question("Does {method} do more than its control without an autoencoder?",
-             "{method}", "{control}", False),
+             "{method}", "{control}"),
     Question("Does {method} beat standard augmentation?", "{method}", "geometric", True),
     Question("Does {method} add to standard augmentation?",
              "{method}+geometric", "geometric", True),
     Question("Does {method} add more to it than its control?",
-             "{method}+geometric", "{control}+geometric", False),
-    Question("Does standard augmentation beat none?", "geometric", "none", False)]
+             "{method}+geometric", "{control}+geometric"),
+    Question("Does standard augmentation beat none?", "geometric", "none")]
 
 
 def questions(arms, controls, same_steps):

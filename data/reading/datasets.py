@@ -69,12 +69,12 @@ def text_of(file):
     return file.read().decode("utf-8", "replace")
 
 
-def numbered(*emotions, first=0):
+def codes_from(*emotions, first=0):
     """{"0": the first emotion, "1": the second} and so on."""
     return {str(number): emotion for number, emotion in enumerate(emotions, first)}
 
 
-RAFDB_COMPOUND = numbered(
+RAFDB_COMPOUND = codes_from(
     "happily surprised", "happily disgusted", "sadly fearful", "sadly angry", "sadly surprised",
     "sadly disgusted", "fearfully angry", "fearfully surprised", "angrily surprised",
     "angrily disgusted", "disgustedly surprised", first=1)
@@ -273,8 +273,8 @@ DATASETS = {
         "the folder that holds `cohn-kanade-images/` and `Emotion/`; the last frame of each "
         "sequence with a label is read", "--data CK+ --protocol kfold",
         file=r"S\d+_\d+_\d+_emotion\.txt", read=ck_plus,
-        labels=numbered("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness",
-                        "surprise")),
+        labels=codes_from("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness",
+                          "surprise")),
     "CK+48, sorted by emotion": KnownDataSet(
         "the folder of the emotions' folders; names such as `S010_004_00000017.png`",
         r"--data ck48 --subject '(S\d+)_' --protocol kfold"),
@@ -285,8 +285,8 @@ DATASETS = {
         "`fer2013.csv`, or its zip; `Training` and `PublicTest` train, `PrivateTest` tests",
         "--data fer2013.csv --protocol given --batch 128",
         columns=frozenset({"emotion", "pixels"}), read=fer2013,
-        labels=numbered("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
-                        "contempt")),  # the last in the CSV of CK+ that has this form
+        labels=codes_from("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
+                          "contempt")),  # the last in the CSV of CK+ that has this form
     "FER2013 as folders": KnownDataSet(
         "the folder of `train/` and `test/` (or `validation/`, which then tests)",
         "--data fer2013 --protocol given --batch 128"),
@@ -299,8 +299,8 @@ DATASETS = {
         "`basic/`, which holds `EmoLabel/` and the unpacked `Image/aligned/`; or `compound/`",
         "--data basic --protocol given --batch 128",
         file=r"list_par?tition_label\.txt", read=raf_db,
-        labels=numbered("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral",
-                        first=1)),
+        labels=codes_from("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral",
+                          first=1)),
     "RAF-DB in folders 1 to 7": KnownDataSet(
         "the folder of `train/` and `test/`", "--data DATASET --labels 1=surprise,2=fear,3=disgust,"
         "4=happiness,5=sadness,6=anger,7=neutral --protocol given --batch 128"),
@@ -321,7 +321,7 @@ DATASETS = {
     "ExpW": KnownDataSet(
         "the folder of `label.lst` and of the unpacked images; its face boxes are used",
         "--data ExpW --protocol holdout --batch 128", file=r"label\.lst", read=expw,
-        labels=numbered("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")),
+        labels=codes_from("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")),
     "FACES (Max Planck Institute)": KnownDataSet(
         "the folder; names such as `004_o_m_a_a.jpg` tell person and emotion",
         "--data FACES --protocol kfold",
@@ -360,8 +360,8 @@ DATASETS = {
         "\"none\", \"uncertain\" and \"no face\" are left out",
         "--data Manually_Annotated_Images/validation.csv --protocol holdout --batch 128",
         columns=frozenset({"subdirectory_filepath", "expression"}),
-        labels=numbered("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger",
-                        "contempt", "", "", "")),  # the last: none, uncertain, not a face
+        labels=codes_from("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger",
+                          "contempt", "", "", "")),  # the last: none, uncertain, not a face
 }
 """A row for each data set by its name.
 

@@ -166,7 +166,7 @@ def read_any(table, labels=None):
     if not entries:
         raise Problem(f"{table.place}: holds no face with an emotion; it needs a line for each "
                       f"below the first")
-    entries, notes = completed(table, entries, sides)
+    entries, notes = with_splits(table, entries, sides)
     return entries, notes + [f"{left_out} images without an emotion or a face were left out"] \
         * bool(left_out)
 
@@ -182,7 +182,7 @@ def require_files(table, missing, count):
                       f"--data")
 
 
-def completed(table, entries, sides):
+def with_splits(table, entries, sides):
     """(entries, notes) with splits by another column or by folders, and subjects that are some.
 
     sides: {column: sides} of the columns whose cells are all sides of a split.

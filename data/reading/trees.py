@@ -99,8 +99,9 @@ def level_pattern(number):
 
 # --------------------------------------------------------------------------------------- emotions
 def with_emotions(images, renamed):
-    """(images, notes) without those in no folder of an emotion that lie in test/ itself, or in a
-    side of a split in which no folder is an emotion's: the unlabelled images of contests."""
+    """(images, notes) without the unlabelled ones, as the test sets of contests have them: those in
+    no folder of an emotion that lie directly in the folder of a side of a split, or in a side none
+    of whose images is labelled."""
     shared = len(os.path.commonprefix([folders_of(file.name) for file in images]))
 
     def labelled(name):
@@ -120,8 +121,8 @@ def with_emotions(images, renamed):
 
 
 def emotion_level(levels, renamed):
-    """The level of which two names or more, and half of them, are words for emotions, or all are
-    words or codes; else the one of classes, such as class001; or None.
+    """The level that says the emotion: two of its names, and at least half of them, have a word for
+    one, or all are words or codes. Else the only level of classes, such as class001. Else None.
 
     Raises `Problem` for two levels that say different things of one image.
     """
