@@ -30,7 +30,7 @@ from data.baselines import (
     share_shown,
 )
 from data.experiment import crop_option, faces_of, open_experiment
-from data.faces import JAFFE_BOX, JAFFE_SIZE, as_input, load_photo
+from data.faces import JAFFE_BOX, JAFFE_SIZE, Faces, as_input, load_photo
 from data.registration import register, registered_faces
 from data.statistics import accuracy, answers, gain, ladder, questions
 from train_classifier import (
@@ -266,8 +266,8 @@ def how_new(train, file):
             shares[subject] = shares.get(subject, 0) + share
         largest = max(shares, key=shares.get, default="")
         owners.append(largest if shares.get(largest, 0) > 0.6 else "")
-    return novelty(arrays["images"][..., 0], arrays["emotions"], np.array(owners),
-                   train.images, train.emotions, train.subjects)
+    return novelty(Faces(None, np.array(owners), arrays["emotions"], arrays["images"][..., 0]),
+                   train)
 
 
 # ----------------------------------------------------------------------------------- photographs

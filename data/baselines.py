@@ -174,16 +174,14 @@ def share_shown(train, test):
     return float(np.mean(shown)) if shown else None
 
 
-def novelty(synthetic_images, synthetic_emotions, synthetic_subjects,
-            train_images, train_emotions, train_subjects):
+def novelty(synthetic, train):
     """How new the synthetic faces are, by mean squared differences of pixels (white = 1).
 
     Parameters
     ----------
-    synthetic_images : float (m, 48, 48), 0 to 1
-    synthetic_emotions, synthetic_subjects : str (m,); subject "" where a face has none
-    train_images : uint8 (n, 48, 48)
-    train_emotions, train_subjects : str (n,)
+    synthetic, train : `Faces`
+        m and n. Images of synthetic ones are float (m, 48, 48), 0 to 1; their subject is "" where a
+        face has none.
 
     Returns
     -------
@@ -196,21 +194,21 @@ def novelty(synthetic_images, synthetic_emotions, synthetic_subjects,
         None where there is no such pair.
     """
     to_real, takes, emotions = [], [], []
-    for subject in sorted(set(train_subjects.tolist()) - {""}):
-        rows = np.flatnonzero(train_subjects == subject)
+    for subject in sorted(set(train.subjects.tolist()) - {""}):
+        rows = np.flatnonzero(train.subjects == subject)
         first, second = np.triu_indices(len(rows), 1)
-        distances = mean_squares(train_images[rows], train_images[rows])[first, second]
-        same = train_emotions[rows[first]] == train_emotions[rows[second]]
+        distances = mean_squares(train.images[rows], train.images[rows])[first, second]
+        same = train.emotions[rows[first]] == train.emotions[rows[second]]
         takes.append(distances[same])
         emotions.append(distances[~same])
-    for subject, emotion in sorted(set(zip(synthetic_subjects.tolist(),
-                                           synthetic_emotions.tolist()))):
-        real = train_emotions == emotion
+    for subject, emotion in sorted(set(zip(synthetic.subjects.tolist(),
+                                           synthetic.emotions.tolist()))):
+        real = train.emotions == emotion
         if subject:
-            real &= train_subjects == subject
+            real &= train.subjects == subject
         if real.any():
-            synthetic = (synthetic_subjects == subject) & (synthetic_emotions == emotion)
-            to_real.append(nearest(synthetic_images[synthetic], train_images[real])[1])
+            made = (synthetic.subjects == subject) & (synthetic.emotions == emotion)
+            to_real.append(nearest(synthetic.images[made], train.images[real])[1])
 
     def median(parts):
         distances = np.concatenate([*parts, []])

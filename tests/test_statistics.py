@@ -312,14 +312,14 @@ def test_nearness_and_novelty_by_hand():
     assert baselines.share_shown(one_side, other) == 0.5  # B shows DI nowhere
     nobody = other._replace(subjects=np.array([""] * 3))
     assert baselines.share_shown(one_side, nobody) is None
-    images, subjects, emotions = train
     # 0.3 to A's angry 0.2: 0.01. Nobody's angry 0.9 to B's 1: 0.01. B shows no DI: left out.
-    found = baselines.novelty(flat(0.3, 0.9, 0.5), np.array(["AN", "AN", "DI"]),
-                             np.array(["A", "", "B"]), images, emotions, subjects)
+    synthetic = Faces(None, np.array(["A", "", "B"]), np.array(["AN", "AN", "DI"]),
+                      flat(0.3, 0.9, 0.5))
+    found = baselines.novelty(synthetic, one_side)
     assert found == pytest.approx({"nearest": 0.01, "compared": 2, "takes": 0.04,
                                    "emotions": (0.36 + 0.16) / 2})
-    nobody = baselines.novelty(flat(0.3), np.array(["AN"]), np.array([""]), images, emotions,
-                              np.array([""] * 4))
+    nobody = baselines.novelty(Faces(None, np.array([""]), np.array(["AN"]), flat(0.3)),
+                               one_side._replace(subjects=np.array([""] * 4)))
     assert nobody["takes"] is None and nobody["nearest"] == pytest.approx(0.01)
 
 
