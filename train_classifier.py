@@ -252,7 +252,7 @@ class TrainingSet(NamedTuple):
     """All faces of an arm, of which batches take rows; padded to a multiple of 4,096, since XLA
     compiles a program for every size."""
 
-    images: object  # float32 (at least n, side, side): side as the network has it, 48 for geometric
+    images: object  # float32 (at least n, side, side): side as the network or augmentation has it
     labels: object  # int32 (at least n,)
     network: str
     classes: int
@@ -272,7 +272,8 @@ def training_set(images, labels, network, classes, augmentation):
     """The `TrainingSet` of what `images_and_labels` returns."""
     tf = utils.tensorflow()
     side = NETWORKS[network].side
-    if augmentation != "geometric" and side != SIDE:  # resized once, not in each step
+    if side != SIDE and not AUGMENTATIONS.get(augmentation, NO_AUGMENTATION).of_full_size:
+        # Resized once, not in each step.
         images = tf.image.resize(images, (side, side)).numpy()
     missing = -len(images) % 4096
     images = np.pad(images[..., 0], ((0, missing), (0, 0), (0, 0)))
@@ -305,32 +306,6 @@ def random_maps(steps, batch, rng, side):
     return affine_maps(flips, shifts, turns, zooms, side).reshape(steps, batch, 2, 3)
 
 
-def random_partners(steps, batch, rng, side):
-    """float32 (steps, batch, 2): for each face a place in its batch, perhaps its own, and the
-    share, 0 to 1, that is left of the face itself once the face there is mixed in: mixup with alpha
-    1, whose shares are uniform (Zhang et al., ICLR 2018, arXiv 1710.09412)."""
-    partners = rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1)
-    return np.stack([partners, rng.random((steps, batch))], axis=2).astype(np.float32)
-
-
-def mixed(inputs, mask, draw):
-    """mixup: share times each face plus 1 - share times its partner, the face at the place in the
-    batch that `random_partners` drew. A face whose partner is no face, mask 0, stays as it is.
-
-    Returns the mixed faces, the partners' places, the shares.
-    """
-    tf = utils.tensorflow()
-    own, shares = tf.range(tf.size(mask)), draw[:, 1]
-    places = tf.cast(draw[:, 0], tf.int32)
-    inside = tf.minimum(places, tf.size(mask) - 1)
-    places = tf.where((places == inside) & (tf.gather(mask, inside) > 0), places, own)
-    partners = tf.gather(inputs, places)
-    return partners + shares[:, tf.newaxis, tf.newaxis] * (inputs - partners), places, shares
-
-
-AUGMENTATIONS = {"geometric": random_maps, "mixup": random_partners}
-
-
 def affine_maps(flips, shifts, turns, zooms, side):
     """(n, 2, 3): the maps of `random_maps` for given flips (-1 or 1), shifts (n, 2) in pixels of
     48, turns in radians, zooms as factors."""
@@ -344,7 +319,7 @@ def affine_maps(flips, shifts, turns, zooms, side):
     return np.concatenate([scale * back, offsets[..., np.newaxis]], axis=2).astype(np.float32)
 
 
-def warped(images, rows, maps, side):
+def warped(images, rows, maps, mask, side):
     """float32 (n, side, side): images[rows] under the maps of `random_maps`, bilinear; beyond the
     edge its pixels are repeated."""
     tf = utils.tensorflow()
@@ -358,7 +333,47 @@ def warped(images, rows, maps, side):
     upper = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
     first += SIDE
     lower = tf.gather(pixels, first) * (1 - left) + tf.gather(pixels, first + 1) * left
-    return tf.reshape(upper * (1 - above) + lower * above, (-1, side, side))
+    return tf.reshape(upper * (1 - above) + lower * above, (-1, side, side)), None
+
+
+def random_partners(steps, batch, rng, side):
+    """float32 (steps, batch, 2): for each face a place in its batch, perhaps its own, and the
+    share, 0 to 1, that is left of the face itself once the face there is mixed in: mixup with alpha
+    1, whose shares are uniform (Zhang et al., ICLR 2018, arXiv 1710.09412)."""
+    partners = rng.permuted(np.tile(np.arange(batch), (steps, 1)), axis=1)
+    return np.stack([partners, rng.random((steps, batch))], axis=2).astype(np.float32)
+
+
+def mixed(images, rows, draws, mask, side):
+    """mixup: share times each face plus 1 - share times its partner, the face at the place in the
+    batch that `random_partners` drew. A face whose partner is no face, mask 0, stays as it is."""
+    tf = utils.tensorflow()
+    inputs, own, shares = tf.gather(images, rows), tf.range(tf.size(mask)), draws[:, 1]
+    places = tf.cast(draws[:, 0], tf.int32)
+    inside = tf.minimum(places, tf.size(mask) - 1)
+    places = tf.where((places == inside) & (tf.gather(mask, inside) > 0), places, own)
+    partners = tf.gather(inputs, places)
+    mix = partners + shares[:, tf.newaxis, tf.newaxis] * (inputs - partners)
+    return mix, (places, shares)
+
+
+def as_they_are(images, rows, draws, mask, side):
+    return utils.tensorflow().gather(images, rows), None
+
+
+class Augmentation(NamedTuple):
+    draw: Callable  # (steps, batch, rng, side) -> random numbers (steps, batch, ...)
+    # (images, rows, draws of the batch, mask, side) -> float32 (n, side, side), and None or the
+    # (places, shares) in the batch of faces that were mixed in, whose labels then count too. mask
+    # is 0 for no face; side is that of the network's images.
+    apply: Callable
+    of_full_size: bool = False  # whether `images` are of 48 x 48 pixels, else as the network's
+
+
+# One of your own is two functions and a row: the arms NAME, translate+NAME and so on follow.
+NO_AUGMENTATION = Augmentation(lambda steps, batch, rng, side: None, as_they_are)
+AUGMENTATIONS = {"geometric": Augmentation(random_maps, warped, of_full_size=True),
+                 "mixup": Augmentation(random_partners, mixed)}
 
 
 # ------------------------------------------------------------------------------------- the steps
@@ -409,9 +424,8 @@ def take_steps(state, faces, batches, rng):
         count = len(rows)
         # Always as many batches, so that one program serves; it stops after `count` of them.
         rows = np.pad(rows, ((0, STEPS_PER_CALL - count), (0, 0)))
-        draws = None
-        if augmentation:
-            draws = AUGMENTATIONS[augmentation](STEPS_PER_CALL, batch, rng, NETWORKS[network].side)
+        draws = AUGMENTATIONS.get(augmentation, NO_AUGMENTATION).draw(
+            STEPS_PER_CALL, batch, rng, NETWORKS[network].side)
         *changed, loss_sum, hits_sum = program(
             state.weights, state.means, state.squares, state.others, tf.constant(state.steps),
             faces.images, faces.labels, rows, draws, tf.constant(count))
@@ -426,7 +440,7 @@ def compiled_steps(network, classes, augmentation):
     """The program of `take_steps`: it is compiled once for each shape of its arguments, by XLA
     where the network has a form for it."""
     tf = utils.tensorflow()
-    row = NETWORKS[network]
+    row, augment = NETWORKS[network], AUGMENTATIONS.get(augmentation, NO_AUGMENTATION)
 
     def logits_of(weights, others, images):
         """Logits (n, classes), and what the network changed itself."""
@@ -435,11 +449,6 @@ def compiled_steps(network, classes, augmentation):
         probabilities, others = keras_model(network, classes).stateless_call(
             weights, others, images[..., tf.newaxis], training=True)
         return tf.math.log(tf.maximum(probabilities, 1e-7)), others
-
-    def inputs_of(images, rows, draws):
-        if augmentation == "geometric":
-            return warped(images, rows, draws, row.side)
-        return tf.gather(images, rows)
 
     @tf.function(jit_compile=bool(row.logits) and utils.xla_works())
     def program(weights, means, squares, others, steps, images, labels, batches, draws, count):
@@ -451,22 +460,22 @@ def compiled_steps(network, classes, augmentation):
                 draw = None if draw is None else tf.boolean_mask(draw, faces)
             mask = tf.cast(rows >= 0, tf.float32)  # 0 for a row of -1: no face
             rows = tf.maximum(rows, 0)
-            inputs, targets = inputs_of(images, rows, draw), tf.gather(labels, rows)
-            if augmentation == "mixup":
-                inputs, places, share = mixed(inputs, mask, draw)
-                partners = tf.gather(targets, places)
+            inputs, mixed_in = augment.apply(images, rows, draw, mask, row.side)
+            targets = tf.gather(labels, rows)
             with tf.GradientTape() as tape:
                 tape.watch(weights)
                 logits, others = logits_of(weights, others, inputs)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-                if augmentation == "mixup":
+                if mixed_in:
+                    places, share = mixed_in
                     losses = share * losses + (1 - share) * \
-                        tf.nn.sparse_softmax_cross_entropy_with_logits(partners, logits)
+                        tf.nn.sparse_softmax_cross_entropy_with_logits(
+                            tf.gather(targets, places), logits)
                 losses = mask * losses
                 batch_loss = tf.reduce_sum(losses) / tf.reduce_sum(mask)
             gradients = tape.gradient(batch_loss, weights)
             updated = adam(weights, means, squares, gradients, steps + number + 1)
-            # Under mixup a face is recognised where its own label is.
+            # Of faces that were mixed the own label counts.
             right = mask * tf.cast(tf.argmax(logits, 1, tf.int32) == targets, tf.float32)
             return number + 1, *updated, others, loss + tf.reduce_sum(losses), \
                 hits + tf.reduce_sum(right)

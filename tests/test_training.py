@@ -238,7 +238,7 @@ def mapped(image, flip=1, shift=(0, 0), turn=0.0, zoom=1.0):
     maps = train_classifier.affine_maps(np.array([flip]), np.array([shift]), np.array([turn]),
                                          np.array([zoom]), 32)
     images = np.stack([np.zeros_like(image), image])
-    return train_classifier.warped(images, np.array([1]), maps, 32)[0].numpy()
+    return train_classifier.warped(images, np.array([1]), maps, None, 32)[0][0].numpy()
 
 
 def test_affine_maps_by_hand():
