@@ -32,6 +32,13 @@ from data.baselines import (
 from data.experiment import crop_option, faces_of, open_experiment
 from data.faces import JAFFE_BOX, JAFFE_SIZE, Faces, as_input, load_photo
 from data.registration import register, registered_faces
+from data.report import (
+    draw_accuracies,
+    draw_confusion,
+    draw_curve,
+    draw_gains,
+    draw_ladder,
+)
 from data.statistics import accuracy, answers, gain, ladder, questions
 from train_classifier import (
     NETWORKS,
@@ -344,11 +351,10 @@ def main():
 def write_report(experiment, metrics, options):
     """report/ with figures, report.md, table.tex and metrics.json, and its tables printed."""
     folder = experiment.folder / "report"
-    figures = {"gains": report.draw_gains({"": metrics}),
-               "accuracy": report.draw_accuracies(metrics),
-               "confusion": report.draw_confusion(metrics)}
+    figures = {"gains": draw_gains({"": metrics}), "accuracy": draw_accuracies(metrics),
+               "confusion": draw_confusion(metrics)}
     if metrics["ladder"]:
-        figures["ladder"] = report.draw_ladder(metrics["ladder"])
+        figures["ladder"] = draw_ladder(metrics["ladder"])
     for name, figure in figures.items():
         experiment.save_figure(figure, f"{name}.png", options)
     utils.write_text(folder / "report.md", report.markdown(experiment, metrics))
@@ -373,9 +379,9 @@ def write_side_by_side(several, folder, options):
     if curve:
         several = {f"{number} subjects in training": by_number[number]
                    for number in sorted(by_number)}
-    figures = {"gains": report.draw_gains(several)}
+    figures = {"gains": draw_gains(several)}
     if curve:
-        figures["curve"] = report.draw_curve([*several.values()])
+        figures["curve"] = draw_curve([*several.values()])
     stand_in = any(metrics["dataset"]["stand_in"] for metrics in several.values())
     for name, figure in figures.items():
         utils.save_figure(figure, folder / f"{name}.png", stand_in=stand_in, pdf=options.pdf)

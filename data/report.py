@@ -388,7 +388,8 @@ def draw_confusion(metrics):
             im_kw={"vmin": 0, "vmax": 100}, xticks_rotation=90 if max(map(len, labels)) > 2 else 0)
         for text, value in zip(drawn.text_.flat, share.flat):
             text.set_color("white" if value > 60 else "black")
-        axes.set_title(f"{arm}: {values['accuracy']['mean']:.1f} %", fontsize=9)
+        title = f"{arm}: {values['accuracy']['mean']:.1f} %" if "accuracy" in values else arm
+        axes.set_title(title, fontsize=9)
         axes.set(xlabel="predicted, % of the true emotion", ylabel="true")
         axes.tick_params(labelsize=7)
     return figure

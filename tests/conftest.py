@@ -38,7 +38,7 @@ import evaluate  # noqa: E402
 import train_cae  # noqa: E402
 import train_classifier  # noqa: E402
 import utils  # noqa: E402
-from data import report, standin  # noqa: E402
+from data import standin  # noqa: E402
 from data.faces import load_faces  # noqa: E402
 
 # Real photographs, neutral and smiling, of 102 people: used where they are there.
@@ -170,8 +170,8 @@ def without_figures(patch):
     """Let no script draw, which would take most of the time."""
     for module, names in ((train_cae, ("draw_faces", "draw_cae")), (augment, ("draw",)),
                           (train_classifier, ("draw",)),
-                          (report, ("draw_gains", "draw_accuracies", "draw_confusion",
-                                    "draw_ladder", "draw_curve"))):
+                          (evaluate, ("draw_gains", "draw_accuracies", "draw_confusion",
+                                      "draw_ladder", "draw_curve"))):
         for name in names:
             patch.setattr(module, name, lambda *_, **__: None)
     patch.setattr(utils, "save_figure", lambda *_, **__: None)
